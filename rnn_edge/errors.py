@@ -1,0 +1,52 @@
+"""Every error that rnn-edge raises on purpose.
+
+A message is one line: what must be, what was found, what to do.
+"""
+
+
+class RnnEdgeError(Exception):
+    """Base of all errors of this package; the command line prints it and exits with 1."""
+
+
+class ContractError(RnnEdgeError):
+    """A contract or a bundle.json is malformed, or a graph and its contract disagree."""
+
+
+class BundleError(RnnEdgeError):
+    """An exported folder cannot be read, written, or does not match its checksums."""
+
+
+class InputError(RnnEdgeError):
+    """An array or a file that a person gave does not fit what the graph takes."""
+
+
+class ProviderError(RnnEdgeError):
+    """The asked execution provider is not available; there is no silent fall-back."""
+
+
+class SourceError(RnnEdgeError):
+    """A Python file does not give the module that it should."""
+
+
+class ExportError(RnnEdgeError):
+    """A module cannot be expressed as an ONNX graph with the axes asked for."""
+
+
+class VerificationError(RnnEdgeError):
+    """A graph does not give the module's answers."""
+
+
+class DataError(RnnEdgeError):
+    """Training data cannot be used."""
+
+
+class CheckpointError(RnnEdgeError):
+    """A checkpoint or a file of weights is incomplete, or does not fit its model."""
+
+
+class MissingExtraError(RnnEdgeError):
+    """An optional dependency is not installed."""
+
+
+class TrainingError(RnnEdgeError):
+    """Training cannot start as asked, or does not converge."""
