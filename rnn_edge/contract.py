@@ -1,0 +1,304 @@
+"""What a graph takes and gives: tensors, axes, states, front end, decoder.
+
+A Contract is plain data. It is written into bundle.json and, per graph, into the .onnx file's
+metadata_props, so that a lone file still explains itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from rnn_edge.errors import ContractError
+
+Record = TypeVar("Record")
+
+METADATA_KEY = "rnn_edge.contract"
+DTYPES = (
+    "float16", "float32", "float64", "bool", "string",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph.
+
+    ``dims`` holds a size for a fixed axis and a name for a dynamic one; axes of one name have one
+    size in one call. ``minimum`` and ``maximum`` bound the values (token ids, say), both included.
+    ``lengths_of`` names the axis whose valid length, per row, this integer tensor holds.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[int | str, ...]
+    meaning: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    lengths_of: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ContractError(
+                f"dtype of tensor {self.name!r} must be one of {', '.join(DTYPES)}, "
+                f"got {self.dtype!r}. Correct the contract."
+            )
+
+    def __str__(self) -> str:
+        dims = ", ".join(str(dim) for dim in self.dims)
+        return f"{self.name}: {self.dtype}[{dims}]"
+
+
+@dataclass(frozen=True)
+class StatePair:
+    """An input that takes what an output gave in the call before; ``initial`` starts a sequence."""
+
+    input: str
+    output: str
+    batch_axis: int
+    initial: float = 0.0
+
+
+@dataclass(frozen=True)
+class AxisLimits:
+    """The sizes that a dynamic axis may have; above ``trained_maximum`` it runs with a warning."""
+
+    minimum: int = 1
+    maximum: int | None = None
+    trained_maximum: int | None = None
+
+
+@dataclass(frozen=True)
+class GraphContract:
+    """One .onnx file: its tensors in the file's order, state pairs, limits of dynamic axes."""
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    states: tuple[StatePair, ...] = ()
+    axes: Mapping[str, AxisLimits] = field(default_factory=dict)
+
+    def input(self, name: str) -> TensorSpec:
+        return _named(self.inputs, name, "input")
+
+    def output(self, name: str) -> TensorSpec:
+        return _named(self.outputs, name, "output")
+
+    @property
+    def state_inputs(self) -> frozenset[str]:
+        return frozenset(pair.input for pair in self.states)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> GraphContract:
+        try:
+            return _graph_from(json.loads(text))
+        except _MALFORMED as error:
+            raise _malformed(error) from None
+
+
+# --- Front ends: what a person has -> the graph's inputs -------------------------------------
+
+
+@dataclass(frozen=True)
+class CharacterFrontEnd:
+    """Text to token ids, one a character: the id is the place in ``vocabulary``.
+
+    A character that is not in the vocabulary gets ``unknown``; rows are filled up with ``padding``.
+    """
+
+    vocabulary: tuple[str, ...]
+    unknown: int
+    padding: int
+    kind: str = "characters"
+
+
+@dataclass(frozen=True)
+class SeriesFrontEnd:
+    """Numbers, one row a time step and one column a feature, as they are measured.
+
+    The graph itself normalises with ``mean`` and ``std``; they stand here to be read.
+    """
+
+    columns: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    kind: str = "series"
+
+
+@dataclass(frozen=True)
+class ImageFrontEnd:
+    """A grey image, bright on dark, values 0 to ``maximum``; its rows are the time steps.
+
+    The graph itself scales the values.
+    """
+
+    height: int
+    width: int
+    maximum: float = 255.0
+    kind: str = "image"
+
+
+FrontEnd = CharacterFrontEnd | SeriesFrontEnd | ImageFrontEnd
+
+
+# --- Decoders: the graph's first output -> what a person reads -------------------------------
+
+
+@dataclass(frozen=True)
+class LabelDecoder:
+    """Logits over ``labels`` on the last axis; softmax gives the probabilities."""
+
+    labels: tuple[str, ...]
+    kind: str = "labels"
+
+
+@dataclass(frozen=True)
+class ValueDecoder:
+    """Numbers in the units of ``columns``."""
+
+    columns: tuple[str, ...]
+    kind: str = "values"
+
+
+@dataclass(frozen=True)
+class NextCharacterDecoder:
+    """Logits of the next character at every step, over the front end's vocabulary.
+
+    ``never`` lists ids that are not to be sampled (padding, unknown).
+    """
+
+    never: tuple[int, ...] = ()
+    kind: str = "next-character"
+
+
+Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder
+
+FRONT_ENDS: dict[str, type[FrontEnd]] = {
+    "characters": CharacterFrontEnd,
+    "series": SeriesFrontEnd,
+    "image": ImageFrontEnd,
+}
+DECODERS: dict[str, type[Decoder]] = {
+    "labels": LabelDecoder,
+    "values": ValueDecoder,
+    "next-character": NextCharacterDecoder,
+}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Everything an app must know to call a bundle's graphs."""
+
+    name: str
+    graphs: Mapping[str, GraphContract]
+    task: str | None = None
+    front_end: FrontEnd | None = None
+    decoder: Decoder | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Contract:
+        """Read what ``to_dict`` gave; unknown, missing or mistyped fields raise ContractError."""
+        try:
+            graphs = {name: _graph_from(graph) for name, graph in data["graphs"].items()}
+            front_end = front_end_from_dict(data.get("front_end"))
+            decoder = decoder_from_dict(data.get("decoder"))
+            parts = {"graphs": graphs, "front_end": front_end, "decoder": decoder}
+            return _record(cls, {**data, **parts})
+        except _MALFORMED as error:
+            raise _malformed(error) from None
+
+
+def front_end_from_dict(data: Mapping[str, Any] | None) -> FrontEnd | None:
+    return _variant(FRONT_ENDS, data, "front_end")
+
+
+def decoder_from_dict(data: Mapping[str, Any] | None) -> Decoder | None:
+    return _variant(DECODERS, data, "decoder")
+
+
+def _variant(kinds: dict[str, Any], data: Mapping[str, Any] | None, what: str) -> Any:
+    if data is None:
+        return None
+    try:
+        kind = data.get("kind")
+        if kind in kinds:
+            return _record(kinds[kind], data)
+    except _MALFORMED as error:
+        raise _malformed(error) from None
+    raise ContractError(
+        f"kind of {what} must be one of {', '.join(kinds)}, got {kind!r}. "
+        f"Use a newer rnn-edge, or correct bundle.json."
+    )
+
+
+def _graph_from(data: Mapping[str, Any]) -> GraphContract:
+    parts = {
+        "inputs": tuple(_record(TensorSpec, item) for item in data["inputs"]),
+        "outputs": tuple(_record(TensorSpec, item) for item in data["outputs"]),
+        "states": tuple(_record(StatePair, item) for item in data.get("states", ())),
+        "axes": {name: _record(AxisLimits, item) for name, item in data.get("axes", {}).items()},
+    }
+    return _record(GraphContract, {**data, **parts})
+
+
+def _record(cls: type[Record], data: Mapping[str, Any]) -> Record:
+    """Build a dataclass from parsed JSON, whose lists become tuples; holds the fields' types."""
+    known = get_type_hints(cls)
+    unknown = sorted(set(data) - set(known))
+    if unknown:
+        raise ContractError(
+            f"fields of {cls.__name__} must be among {', '.join(known)}, "
+            f"got {', '.join(unknown)}. Use a newer rnn-edge, or correct bundle.json."
+        )
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    for name, value in values.items():
+        if not _fits(value, known[name]):
+            raise ContractError(
+                f"{name} of {cls.__name__} must be of type {_type_name(known[name])}, "
+                f"got {value!r:.80}. Correct the contract, or export the model again."
+            )
+    return cls(**values)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if origin is UnionType:
+        return any(_fits(value, argument) for argument in arguments)
+    if hint in (int, float):
+        # A whole float may come back from JSON as an int; True is an int to Python alone.
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+
+
+def _named(tensors: tuple[TensorSpec, ...], name: str, kind: str) -> TensorSpec:
+    for tensor in tensors:
+        if tensor.name == name:
+            return tensor
+    names = ", ".join(tensor.name for tensor in tensors)
+    raise ContractError(f"{kind} must be one of {names}, got {name!r}. Correct the name.")
+
+
+# What reading a malformed document raises; RecursionError comes from a deeply nested one.
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+def _malformed(error: Exception) -> ContractError:
+    return ContractError(
+        f"contract must follow the bundle schema, got {type(error).__name__}: {error}. "
+        "Export the model again."
+    )

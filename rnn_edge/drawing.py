@@ -1,0 +1,68 @@
+"""Pictures of training, as PNG files; needs no display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnn_edge.extras import import_extra
+
+
+def draw_curve(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Losses over epochs on the left; on the right each further measure, where there is one."""
+    measures = [
+        name
+        for name in history[0]
+        if name not in ("epoch", "lr", "train_loss", "validation_loss", "seconds")
+    ]
+    groups = [[name for name in ("train_loss", "validation_loss") if name in history[0]]]
+    groups += [[name] for name in measures]
+    figure = _figure(5 * len(groups), 3.5)
+    epochs = [row["epoch"] for row in history]
+    for place, names in enumerate(groups, start=1):
+        axes = figure.add_subplot(1, len(groups), place)
+        for name in names:
+            axes.plot(epochs, [row[name] for row in history], label=name.replace("_", " "))
+        axes.set_xlabel("epoch")
+        axes.legend()
+    figure.savefig(path)
+
+
+def draw_prediction(
+    path: Path, truth: Sequence[float], predictions: Mapping[str, Sequence[float]], label: str
+) -> None:
+    """Predictions over the truth, one point a time step."""
+    figure = _figure(9, 4)
+    axes = figure.add_subplot()
+    axes.plot(truth, label="truth", color="0.6", linewidth=1)
+    for name, values in predictions.items():
+        axes.plot(values, label=name, linewidth=1)
+    axes.set_xlabel("step of the test data")
+    axes.set_ylabel(label)
+    axes.legend()
+    figure.savefig(path)
+
+
+def draw_confusion(path: Path, counts: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
+    """``counts[truth][prediction]`` as a picture with its numbers."""
+    figure = _figure(6, 5.5)
+    axes = figure.add_subplot()
+    axes.imshow(counts, cmap="Blues")
+    highest = max(max(row) for row in counts)
+    for truth, row in enumerate(counts):
+        for predicted, count in enumerate(row):
+            color = "white" if count > highest / 2 else "black"
+            axes.text(predicted, truth, str(count), ha="center", va="center", color=color)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("truth")
+    figure.savefig(path)
+
+
+def _figure(width: float, height: float) -> Any:
+    # A Figure of its own, not pyplot's: no display, no state that outlives the picture.
+    return import_extra("matplotlib.figure").Figure(
+        figsize=(width, height), dpi=120, layout="constrained"
+    )

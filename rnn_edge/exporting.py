@@ -1,0 +1,242 @@
+"""Export: capture a module, verify its graph, and only then write the bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnn_edge.bundle import Bundle, refuse_foreign_folder, write_bundle
+from rnn_edge.bundle_readme import render_readme
+from rnn_edge.contract import (
+    METADATA_KEY,
+    AxisLimits,
+    Contract,
+    Decoder,
+    FrontEnd,
+    GraphContract,
+    StatePair,
+    TensorSpec,
+)
+from rnn_edge.errors import ExportError
+from rnn_edge.extras import import_extra
+from rnn_edge.verification.shapes import BATCH_AXIS
+from rnn_edge.version import VERSION
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import nn
+
+    from rnn_edge.capture import Capture
+    from rnn_edge.checkpoint import Checkpoint
+    from rnn_edge.verification.parity import Case, Parity
+
+MODEL_FILE = "model.onnx"
+_PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+# Golden data of a very long case would outweigh the model.
+_GOLDEN_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a person knows about a module and no capture can find out."""
+
+    states: Mapping[str, str]
+    limits: Mapping[str, AxisLimits]
+    bounds: Mapping[str, tuple[float, float]]
+    meanings: Mapping[str, str]
+
+
+def export(
+    module: nn.Module,
+    args: Any,
+    out_dir: str | Path,
+    *,
+    axes: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    output_names: Sequence[str] | None = None,
+    states: Mapping[str, str] | None = None,
+    limits: Mapping[str, AxisLimits] | None = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    meanings: Mapping[str, str] | None = None,
+    task: str | None = None,
+    front_end: FrontEnd | None = None,
+    decoder: Decoder | None = None,
+) -> Bundle:
+    """Export ``module`` to a verified bundle at ``out_dir``; ``module`` itself is not changed.
+
+    ``args`` are example tensors for forward(), nested as it takes them, ``kwargs`` the same by
+    name. ``axes`` has one entry per argument: a tuple with one axis name per dimension, None for
+    a fixed size; nested arguments have nested entries; a mapping by parameter name will do.
+
+    ``states`` pairs inputs with the outputs that feed them in the next call; ``bounds`` gives the
+    smallest and largest value of an input; ``limits`` restrict axes further than forward() does;
+    ``meanings`` say what a tensor is; ``front_end`` and ``decoder`` say what an app must do before
+    and after.
+
+    Raises ExportError when the module cannot be expressed, VerificationError when the graph does
+    not give its answers at other sizes; then nothing is written, and what is at ``out_dir`` stays.
+    """
+    for package in ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
+        import_extra(package)
+    from rnn_edge.capture import capture
+    from rnn_edge.runtime import Session
+    from rnn_edge.verification.against_module import verify_against_module
+
+    refuse_foreign_folder(Path(out_dir))
+    description = Description(states or {}, limits or {}, bounds or {}, meanings or {})
+    captured = capture(module, args, kwargs, axes, output_names)
+    graph = _describe(captured, description)
+    with tempfile.TemporaryDirectory() as staging:
+        path = Path(staging) / MODEL_FILE
+        _save(captured.model, graph, path)
+        parity = verify_against_module(Session(path, trusted=True), module, captured.arguments)
+    graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
+    contract = Contract(
+        name or Path(out_dir).resolve().name, {"model": graph}, task, front_end, decoder
+    )
+
+    def fill(folder: Path) -> None:
+        from rnn_edge.verification.golden import write_golden_set
+
+        _save(captured.model, graph, folder / MODEL_FILE)
+        for number, case in enumerate(_choose_golden(parity.cases)):
+            outputs = {
+                spec.name: answer.truth.astype(answer.own.dtype)
+                for spec, answer in zip(graph.outputs, case.answers, strict=True)
+            }
+            write_golden_set(folder, number, case.inputs, outputs)
+        (folder / "README.md").write_text(render_readme(contract), encoding="utf-8")
+
+    return write_bundle(out_dir, contract, _evidence(captured, parity), fill)
+
+
+def export_checkpoint(checkpoint: Checkpoint, out_dir: str | Path) -> Bundle:
+    """Export a trained model to a verified bundle at ``out_dir``; errors are those of export()."""
+    deployment = checkpoint.deployment()
+    return export(
+        checkpoint.module,
+        deployment.args,
+        out_dir,
+        axes=deployment.axes,
+        output_names=deployment.output_names,
+        states=deployment.states,
+        limits=deployment.limits,
+        bounds=deployment.bounds,
+        meanings=deployment.meanings,
+        task=checkpoint.task.name,
+        front_end=deployment.front_end,
+        decoder=deployment.decoder,
+    )
+
+
+def _describe(captured: Capture, description: Description) -> GraphContract:
+    """The contract of the captured graph; the limits of its axes are not known yet."""
+    known = {argument.name for argument in captured.arguments.tensors}
+    known |= {str(value.name) for value in captured.model.graph.outputs}
+    for what, names in (
+        ("states", [*description.states, *description.states.values()]),
+        ("bounds", description.bounds),
+        ("meanings", description.meanings),
+    ):
+        unknown = sorted(set(names) - known)
+        if unknown:
+            raise ExportError(
+                f"{what} must name inputs or outputs ({', '.join(sorted(known))}), "
+                f"got {', '.join(unknown)}. Correct the names."
+            )
+    inputs = []
+    for argument in captured.arguments.tensors:
+        role = captured.roles.get(argument.name)
+        low, high = description.bounds.get(
+            argument.name, (role.minimum, role.maximum) if role else (None, None)
+        )
+        shape = argument.example.shape
+        inputs.append(
+            TensorSpec(
+                argument.name,
+                str(argument.example.dtype).removeprefix("torch."),
+                tuple(a or int(n) for a, n in zip(argument.axes, shape, strict=True)),
+                description.meanings.get(argument.name, ""),
+                low,
+                high,
+                role.lengths_of if role else None,
+            )
+        )
+    outputs = [_describe_output(value, description) for value in captured.model.graph.outputs]
+    pairs = [_pair_states(inputs, source, target) for source, target in description.states.items()]
+    return GraphContract(MODEL_FILE, tuple(inputs), tuple(outputs), tuple(pairs))
+
+
+def _describe_output(value: ir.Value, description: Description) -> TensorSpec:
+    assert value.name is not None
+    assert value.dtype is not None
+    assert value.shape is not None
+    dims = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
+    meaning = description.meanings.get(value.name, "")
+    return TensorSpec(value.name, str(value.dtype.numpy()), dims, meaning)
+
+
+def _pair_states(inputs: Sequence[TensorSpec], source: str, target: str) -> StatePair:
+    dims = next(spec.dims for spec in inputs if spec.name == source)
+    batch_axes = [place for place, dim in enumerate(dims) if isinstance(dim, str)]
+    if len(batch_axes) != 1:
+        raise ExportError(
+            f"state {source!r} must have one named axis, its batch, got {list(dims)}. Correct axes."
+        )
+    return StatePair(source, target, batch_axes[0])
+
+
+def _merge_limits(
+    found: Mapping[str, AxisLimits], given: Mapping[str, AxisLimits]
+) -> dict[str, AxisLimits]:
+    merged = {}
+    for axis, limits in found.items():
+        wish = given.get(axis, AxisLimits())
+        upper = [size for size in (limits.maximum, wish.maximum) if size is not None]
+        merged[axis] = AxisLimits(
+            minimum=max(limits.minimum, wish.minimum),
+            maximum=min(upper) if upper else None,
+            trained_maximum=wish.trained_maximum,
+        )
+    return merged
+
+
+def _save(model: ir.Model, graph: GraphContract, path: Path) -> None:
+    import onnx_ir
+
+    model.producer_name, model.producer_version = "rnn-edge", VERSION
+    model.metadata_props[METADATA_KEY] = graph.to_json()
+    onnx_ir.save(model, path)
+
+
+def _choose_golden(cases: Sequence[Case]) -> list[Case]:
+    """The usual case, the smallest, that with most rows, and the longest unless it is large."""
+    by_size = sorted(cases, key=lambda case: sum(array.size for array in case.inputs.values()))
+    longest = by_size.pop() if len(by_size) > 1 else by_size[0]
+    most_rows = max(reversed(by_size), key=lambda case: case.sizes.get(BATCH_AXIS, 0))
+    chosen = [cases[0], by_size[0], most_rows]
+    arrays = [*longest.inputs.values(), *(answer.own for answer in longest.answers)]
+    if sum(array.nbytes for array in arrays) <= _GOLDEN_BYTES:
+        chosen.append(longest)
+    return list({id(case): case for case in chosen}.values())
+
+
+def _evidence(captured: Capture, parity: Parity) -> dict[str, Any]:
+    return {
+        "producer": f"rnn-edge {VERSION}",
+        "versions": {package: _version(package) for package in _PACKAGES},
+        "opset": captured.model.graph.opset_imports[""],
+        "parity": asdict(parity.report),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
