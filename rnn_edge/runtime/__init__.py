@@ -1,0 +1,8 @@
+"""Run exported graphs with numpy and onnxruntime alone; nothing here loads torch or onnx."""
+
+from rnn_edge.runtime.feed import LongSequenceWarning
+from rnn_edge.runtime.generation import Sampling
+from rnn_edge.runtime.pipeline import Pipeline
+from rnn_edge.runtime.session import Session
+
+__all__ = ["LongSequenceWarning", "Pipeline", "Sampling", "Session"]

@@ -1,0 +1,135 @@
+"""Sequences of different lengths -> few runs of a graph, and back to one output a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnn_edge.contract import GraphContract, TensorSpec
+from rnn_edge.errors import InputError
+from rnn_edge.runtime.session import Session
+
+# Enough rows to keep the matrix products busy; rows of one batch are of similar length.
+MOST_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where batch and time stand in the tensors of a graph.
+
+    ``batch`` and ``sequence`` name the axes; None when the graph takes one sequence at a time, or
+    sequences of one length only.
+    """
+
+    data: TensorSpec
+    lengths: TensorSpec | None
+    output: TensorSpec
+    batch: int | str | None
+    sequence: str | None
+    most_rows: int
+
+    @classmethod
+    def of(cls, contract: GraphContract) -> Layout:
+        """Read it from the contract; InputError when the graph takes more than one sequence."""
+        given = [spec for spec in contract.inputs if spec.name not in contract.state_inputs]
+        lengths = [spec for spec in given if spec.lengths_of is not None]
+        data = [spec for spec in given if spec.lengths_of is None]
+        if len(data) != 1 or len(lengths) > 1:
+            raise InputError(
+                f"{contract.file} must take one sequence and its lengths to read files, "
+                f"it takes {', '.join(spec.name for spec in given)}. Call it with rnn_edge.Session."
+            )
+        spec = data[0]
+        has_lengths = bool(lengths)
+        sequence = lengths[0].lengths_of if has_lengths else _sequence_axis(spec)
+        batch = lengths[0].dims[0] if has_lengths else _batch_axis(spec, sequence)
+        most = MOST_ROWS
+        if isinstance(batch, int):
+            most = batch
+        elif batch is not None and batch in contract.axes:
+            most = min(most, contract.axes[batch].maximum or most)
+        return cls(
+            spec, lengths[0] if has_lengths else None, contract.outputs[0], batch, sequence, most
+        )
+
+    def run(
+        self, session: Session, sequences: Sequence[np.ndarray], padding: float
+    ) -> list[np.ndarray]:
+        """The graph's first output for every sequence, in their order, without batch axis.
+
+        ``sequences`` are [time, ...]. Where the graph takes lengths they share batches, filled up
+        with ``padding``; otherwise only sequences of one length do. Outputs with a time axis are
+        cut to the sequence's length.
+        """
+        outputs: dict[int, np.ndarray] = {}
+        for rows in self._batches([len(sequence) for sequence in sequences]):
+            members = [sequences[row] for row in rows]
+            result = session.run(self._inputs(members, padding))[0]
+            for row, part in zip(rows, self._parts(result, members), strict=True):
+                outputs[row] = part
+        return [outputs[row] for row in range(len(sequences))]
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Row numbers that run together, the longest first."""
+        order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+        most = 1 if self.batch is None else self.most_rows
+        batch: list[int] = []
+        for row in order:
+            alike = self.lengths is not None or not batch or lengths[batch[0]] == lengths[row]
+            if batch and (len(batch) == most or not alike):
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _inputs(self, members: Sequence[np.ndarray], padding: float) -> dict[str, np.ndarray]:
+        time = max(len(member) for member in members)
+        shape = (len(members), time, *members[0].shape[1:])
+        data = np.full(shape, padding, np.dtype(self.data.dtype))
+        for row, member in enumerate(members):
+            data[row, : len(member)] = member
+        if data.ndim == len(self.data.dims) + 1 and data.shape[-1] == 1:
+            data = data[..., 0]
+        if self.batch is None:
+            data = data[0]
+        else:
+            data = np.moveaxis(data, 0, self.data.dims.index(self.batch))
+        inputs = {self.data.name: data}
+        if self.lengths is not None:
+            counts = [len(member) for member in members]
+            inputs[self.lengths.name] = np.array(counts, np.dtype(self.lengths.dtype))
+        return inputs
+
+    def _parts(self, result: np.ndarray, members: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        dims: list[int | str | None] = list(self.output.dims)
+        if self.batch is None:
+            result = result[np.newaxis]
+            dims = [None, *dims]
+        elif self.batch in dims:
+            place = dims.index(self.batch)
+            result = np.moveaxis(result, place, 0)
+            dims.insert(0, dims.pop(place))
+        time = dims.index(self.sequence) if self.sequence in dims else None
+        for row, member in enumerate(members):
+            part = result[row]
+            if time is not None:
+                part = np.moveaxis(part, time - 1, 0)[: len(member)]
+            yield part
+
+
+def _sequence_axis(spec: TensorSpec) -> str | None:
+    named = [dim for dim in spec.dims if isinstance(dim, str)]
+    if "sequence" in named:
+        return "sequence"
+    others = [dim for place, dim in enumerate(spec.dims) if isinstance(dim, str) and place > 0]
+    return others[0] if others else None
+
+
+def _batch_axis(spec: TensorSpec, sequence: str | None) -> int | str | None:
+    if "batch" in spec.dims:
+        return "batch"
+    first = spec.dims[0] if spec.dims else None
+    return None if first == sequence else first

@@ -1,0 +1,104 @@
+"""The graph's first output for one sample -> what a person reads."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnn_edge.contract import Decoder, LabelDecoder, NextCharacterDecoder, ValueDecoder
+from rnn_edge.errors import ContractError
+
+
+@dataclass(frozen=True)
+class LabelAnswer:
+    """Probabilities of ``labels``: float64[labels], or [time, labels] for an answer a step."""
+
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether there is an answer for every step, rather than one for the whole."""
+        return self.probabilities.ndim == 2
+
+    def rows(self) -> list[tuple[str, float]]:
+        """The most likely label and its probability, for every step; one where there is no time."""
+        steps = np.atleast_2d(self.probabilities)
+        return [(self.labels[int(row.argmax())], float(row.max())) for row in steps]
+
+    def to_dict(self) -> dict[str, Any]:
+        steps = [
+            {
+                "label": label,
+                "probability": _plain(probability),
+                "probabilities": dict(zip(self.labels, map(_plain, row), strict=True)),
+            }
+            for (label, probability), row in zip(
+                self.rows(), np.atleast_2d(self.probabilities).tolist(), strict=True
+            )
+        ]
+        return {"steps": steps} if self.has_steps else steps[0]
+
+
+@dataclass(frozen=True)
+class ValueAnswer:
+    """Numbers in the units of ``columns``: [columns], or [time, columns] for an answer a step."""
+
+    columns: tuple[str, ...]
+    values: np.ndarray
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether there is an answer for every step, rather than one for the whole."""
+        return self.values.ndim == 2
+
+    def rows(self) -> list[tuple[float, ...]]:
+        """The numbers of every step; one row where there is no time."""
+        return [tuple(row) for row in np.atleast_2d(self.values).tolist()]
+
+    def to_dict(self) -> dict[str, Any]:
+        steps = [dict(zip(self.columns, map(_plain, row), strict=True)) for row in self.rows()]
+        return {"steps": steps} if self.has_steps else {"values": steps[0]}
+
+
+Answer = LabelAnswer | ValueAnswer
+
+
+def decode(decoder: Decoder | None, output: np.ndarray, name: str = "output") -> Answer:
+    """Read ``output``, one sample's part of the graph's first output, [size] or [time, size].
+
+    Without a decoder the numbers stand as they are, named after the output. Raises ContractError
+    when the decoder does not fit.
+    """
+    if isinstance(decoder, NextCharacterDecoder):
+        raise ContractError("a next-character model must be sampled from. Use generate().")
+    if decoder is None:
+        flat = output.reshape(1) if output.ndim == 0 else output
+        columns = tuple(f"{name}[{place}]" for place in range(flat.shape[-1]))
+        return ValueAnswer(columns, flat.reshape(-1, flat.shape[-1]) if flat.ndim > 2 else flat)
+    names = decoder.labels if isinstance(decoder, LabelDecoder) else decoder.columns
+    if isinstance(decoder, ValueDecoder) and len(names) == 1 and output.shape[-1:] != (1,):
+        output = output[..., np.newaxis]
+    if output.ndim not in (1, 2) or output.shape[-1] != len(names):
+        raise ContractError(
+            f"{name} must have {len(names)} numbers a sample, one for each of its decoder's names, "
+            f"got shape {list(output.shape)}. Export the model again."
+        )
+    if isinstance(decoder, LabelDecoder):
+        return LabelAnswer(names, softmax(output))
+    return ValueAnswer(names, output)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis, in float64."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    result: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return result
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN and no infinity: None stands for them."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,149 @@
+"""Continue a text with a language model, one character after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnn_edge.contract import AxisLimits, CharacterFrontEnd, NextCharacterDecoder
+from rnn_edge.errors import ContractError, InputError
+from rnn_edge.runtime.batches import Layout
+from rnn_edge.runtime.decoders import softmax
+from rnn_edge.runtime.front_ends import characters
+from rnn_edge.runtime.session import Session
+
+# Ctrl-C is heard between two runs: a long prompt is read in pieces of this many characters.
+MOST_CHARACTERS_A_RUN = 256
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose characters: ``temperature`` 0 always takes the likeliest one.
+
+    ``top_k`` leaves only that many of the likeliest; a ``seed`` gives the same text again.
+    """
+
+    length: int = 200
+    temperature: float = 1.0
+    top_k: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        wrong = next(
+            (
+                f"{name} must be {must}, got {value}. Correct it."
+                for name, value, must, right in (
+                    ("length", self.length, "at least 1", self.length >= 1),
+                    ("temperature", self.temperature, "0 or more", 0 <= self.temperature < np.inf),
+                    ("top_k", self.top_k, "at least 1", self.top_k is None or self.top_k >= 1),
+                    ("seed", self.seed, "0 or more", self.seed is None or self.seed >= 0),
+                )
+                if not right
+            ),
+            None,
+        )
+        if wrong:
+            raise InputError(wrong)
+
+
+def generate(
+    session: Session,
+    front_end: CharacterFrontEnd,
+    decoder: NextCharacterDecoder,
+    prompt: str | None,
+    sampling: Sampling,
+) -> Iterator[str]:
+    """Yield ``sampling.length`` characters that follow ``prompt`` (None: the start of a line).
+
+    Characters that the model does not know are read as unknown. Raises InputError for an empty
+    prompt, ContractError for a graph that does not give one logit for each vocabulary entry.
+    """
+    if prompt is None:
+        ids = [_line_start(front_end, decoder)]
+    else:
+        ids = characters(front_end, prompt, "prompt").tolist()
+    # A plain generator function would check only when the first character is asked for.
+    return _continue(_Reader(session, len(front_end.vocabulary)), ids, front_end, decoder, sampling)
+
+
+def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) -> int:
+    """One id for ``logits`` float[vocabulary], -inf for what must never come; ties: the first."""
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    scaled = (logits - logits.max()) / sampling.temperature
+    if sampling.top_k is not None and sampling.top_k < len(scaled):
+        order = np.argsort(-scaled, kind="stable")
+        scaled[order[sampling.top_k :]] = -np.inf
+    sums = np.cumsum(softmax(scaled))
+    place = int(np.searchsorted(sums, random.random() * sums[-1], side="right"))
+    return min(place, len(sums) - 1)
+
+
+def _continue(
+    reader: _Reader,
+    ids: list[int],
+    front_end: CharacterFrontEnd,
+    decoder: NextCharacterDecoder,
+    sampling: Sampling,
+) -> Iterator[str]:
+    random = np.random.default_rng(sampling.seed)
+    never = list(decoder.never)
+    for _ in range(sampling.length):
+        logits = reader.read(ids)
+        logits[never] = -np.inf
+        ids = [choose(logits, sampling, random)]
+        yield front_end.vocabulary[ids[0]]
+
+
+class _Reader:
+    """Reads characters and tells what may come next; carries the states of the contract.
+
+    A graph without states reads everything again for each character, as far back as it was
+    trained to.
+    """
+
+    def __init__(self, session: Session, vocabulary_size: int) -> None:
+        self._session = session
+        self._size = vocabulary_size
+        self._layout = Layout.of(session.contract)
+        self._states: dict[str, np.ndarray] = {}
+        self._past: list[int] = []
+        limits = session.contract.axes.get(self._layout.sequence or "", AxisLimits())
+        bounds = (limits.maximum, limits.trained_maximum, MOST_CHARACTERS_A_RUN)
+        self._most = min(bound for bound in bounds if bound is not None)
+
+    def read(self, ids: Sequence[int]) -> np.ndarray:
+        """Logits float64[vocabulary] of the character after ``ids``, given all that was read."""
+        if not self._session.contract.states:
+            self._past = [*self._past, *ids][-self._most :]
+            return self._run(self._past)
+        for start in range(0, len(ids), self._most):
+            logits = self._run(ids[start : start + self._most])
+        return logits
+
+    def _run(self, ids: Sequence[int]) -> np.ndarray:
+        contract = self._session.contract
+        data, lengths = self._layout.data, self._layout.lengths
+        # With one row, [batch, sequence] and [sequence, batch] hold the same numbers in one order.
+        shape = [len(ids) if dim == self._layout.sequence else 1 for dim in data.dims]
+        inputs = {data.name: np.array(ids, data.dtype).reshape(shape)}
+        if lengths is not None:
+            inputs[lengths.name] = np.array([len(ids)], lengths.dtype)
+        outputs = self._session.run_named(inputs | self._states)
+        self._states = {pair.input: outputs[pair.output] for pair in contract.states}
+        logits = outputs[contract.outputs[0].name]
+        if logits.shape[-1] != self._size:
+            raise ContractError(
+                f"{contract.outputs[0].name} must hold {self._size} logits, one for each entry of "
+                f"the vocabulary, got {logits.shape[-1]}. Export the model again."
+            )
+        return logits.reshape(-1, self._size)[-1].astype(np.float64)
+
+
+def _line_start(front_end: CharacterFrontEnd, decoder: NextCharacterDecoder) -> int:
+    """The id that stands before a line: its break, or else the first that may be sampled."""
+    if "\n" in front_end.vocabulary:
+        return front_end.vocabulary.index("\n")
+    return next(place for place in range(len(front_end.vocabulary)) if place not in decoder.never)

@@ -1,0 +1,150 @@
+"""From what a person has to what a person reads: front end, batches, session, decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rnn_edge.bundle import Bundle
+from rnn_edge.contract import (
+    CharacterFrontEnd,
+    Decoder,
+    FrontEnd,
+    GraphContract,
+    ImageFrontEnd,
+    NextCharacterDecoder,
+    SeriesFrontEnd,
+)
+from rnn_edge.errors import InputError
+from rnn_edge.runtime import front_ends
+from rnn_edge.runtime.batches import Layout
+from rnn_edge.runtime.decoders import Answer, decode
+from rnn_edge.runtime.generation import Sampling, generate
+from rnn_edge.runtime.session import Session
+from rnn_edge.text_file import decode_text
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One input: where it came from, what a person recognises it by, and its sequence."""
+
+    source: str
+    excerpt: str
+    sequence: np.ndarray
+
+
+class Pipeline:
+    """A bundle, or a lone .onnx file, with its front end and decoder.
+
+    A file without a front end of its own reads rows of numbers when it takes float[batch,
+    sequence, size]; without a decoder its numbers are shown as they are.
+    """
+
+    def __init__(
+        self, source: Bundle | str | Path, provider: str = "cpu", *, threads: int | None = None
+    ) -> None:
+        self.session = Session(source, provider, threads=threads)
+        contract = self.session.bundle.contract if self.session.bundle else None
+        self.front_end: FrontEnd = (
+            contract.front_end if contract and contract.front_end else None
+        ) or _plain_front_end(self.session.contract, self.session.path)
+        self.decoder: Decoder | None = contract.decoder if contract else None
+        self._layout = Layout.of(self.session.contract)
+
+    @property
+    def generates(self) -> bool:
+        """Whether this is a language model, which continues a prompt."""
+        return isinstance(self.decoder, NextCharacterDecoder)
+
+    @property
+    def reads_images(self) -> bool:
+        return isinstance(self.front_end, ImageFrontEnd)
+
+    def read(self, content: bytes, source: str, *, invert: bool = False) -> Sample:
+        """The sample in a file's ``content``: a text, a CSV table or a PNG image.
+
+        ``source`` names it in errors. Raises InputError or DataError.
+        """
+        if isinstance(self.front_end, ImageFrontEnd):
+            sequence = front_ends.image(self.front_end, content, source, invert)
+            return Sample(source, source, sequence)
+        text = decode_text(content, source)
+        if isinstance(self.front_end, SeriesFrontEnd):
+            return Sample(source, source, front_ends.table(self.front_end, text, source))
+        return self.read_line(text.removesuffix("\n"), source)
+
+    def read_line(self, text: str, source: str) -> Sample:
+        """The sample that ``text`` is: a text, or the numbers of a series with one column."""
+        if isinstance(self.front_end, CharacterFrontEnd):
+            return Sample(source, text, front_ends.characters(self.front_end, text, source))
+        if isinstance(self.front_end, SeriesFrontEnd):
+            return Sample(source, text, front_ends.numbers(self.front_end, text, source))
+        raise InputError(f"{source} must be a PNG image, got a text. Give an image file.")
+
+    def read_lines(self, content: bytes, source: str) -> list[Sample]:
+        """One sample a line; blank lines are skipped."""
+        lines = decode_text(content, source).split("\n")
+        samples = [
+            self.read_line(line, f"{source}, line {number},")
+            for number, line in enumerate(lines, 1)
+            if line.strip()
+        ]
+        if not samples:
+            raise InputError(f"{source} must hold lines of input, it is blank. Give another file.")
+        return samples
+
+    def answer(self, samples: Sequence[Sample]) -> list[Answer]:
+        """One answer a sample, in order; a sample's answer does not depend on the others."""
+        if self.generates:
+            raise InputError("a language model continues a prompt, got samples. Use generate().")
+        outputs = self._layout.run(
+            self.session, [sample.sequence for sample in samples], self._padding
+        )
+        name = self.session.contract.outputs[0].name
+        return [decode(self.decoder, output, name) for output in outputs]
+
+    def generate(self, prompt: str | None, sampling: Sampling) -> Iterator[str]:
+        """The characters that follow ``prompt``, one by one, ``sampling.length`` of them."""
+        if not isinstance(self.decoder, NextCharacterDecoder) or not isinstance(
+            self.front_end, CharacterFrontEnd
+        ):
+            raise InputError(
+                f"{self.session.path} must be a language model to generate text, it is not. "
+                "Give it inputs instead of a prompt."
+            )
+        return generate(self.session, self.front_end, self.decoder, prompt, sampling)
+
+    @property
+    def _padding(self) -> int:
+        return self.front_end.padding if isinstance(self.front_end, CharacterFrontEnd) else 0
+
+
+def file_content(path: str | Path) -> bytes:
+    """The bytes of a file; InputError when it is not there, is a folder, or is empty."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} must be a file, it is not there. Correct the path.") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} must be a file that can be read, got: {error.strerror}. Give another file."
+        ) from None
+    if not content:
+        raise InputError(f"{path} must hold an input, it is empty. Give another file.")
+    return content
+
+
+def _plain_front_end(contract: GraphContract, path: Path) -> FrontEnd:
+    """Rows of numbers for a graph that takes float[batch, sequence, size]."""
+    spec = contract.inputs[0]
+    if spec.dtype.startswith("float") and len(spec.dims) == 3 and isinstance(spec.dims[2], int):
+        size = spec.dims[2]
+        columns = tuple(f"{spec.name}[{place}]" for place in range(size))
+        return SeriesFrontEnd(columns, (0.0,) * size, (1.0,) * size)
+    raise InputError(
+        f"{path} must have a front end, or take float[batch, sequence, size], to read files; "
+        f"it takes {spec}. Call it with rnn_edge.Session."
+    )

@@ -1,0 +1,145 @@
+"""A graph, loaded and checked: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnn_edge.bundle import Bundle
+from rnn_edge.contract import METADATA_KEY, GraphContract, TensorSpec
+from rnn_edge.errors import ContractError, InputError
+from rnn_edge.runtime.feed import Feed
+from rnn_edge.runtime.probe import probe
+from rnn_edge.runtime.providers import create_session, runtime_errors, short_message
+
+_DTYPE_OF = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+    "tensor(string)": "string",
+} | {
+    f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
+}
+
+
+class Session:
+    """One graph of a bundle, or a lone .onnx file, ready to run; safe to share between threads.
+
+    ``source`` is a Bundle, a bundle's folder or an .onnx file. A bundle's checksums make it
+    trusted; a lone file is first loaded in a child process with limits on time and memory, because
+    a hostile one can kill the process that loads it. ``trusted=True`` leaves that out, for files
+    that the caller has just written. ``graph`` names a graph of the bundle; ``threads`` defaults
+    to providers.default_threads.
+
+    Raises BundleError, ContractError, InputError or ProviderError.
+    """
+
+    def __init__(
+        self,
+        source: Bundle | str | Path,
+        provider: str = "cpu",
+        *,
+        graph: str = "model",
+        threads: int | None = None,
+        trusted: bool = False,
+    ) -> None:
+        self.bundle = _open_bundle(source)
+        self.provider = provider
+        if self.bundle is not None:
+            self.path = self.bundle.graph_path(graph)
+            declared: GraphContract | None = self.bundle.graph(graph)
+        else:
+            self.path = Path(str(source))
+            declared = None
+            if not trusted:
+                probe(self.path)
+        #: The onnxruntime.InferenceSession itself, for measurements; it checks nothing.
+        self.native = create_session(self.path, provider, threads)
+        #: The tensors, axes and states of the graph.
+        self.contract: GraphContract = declared or _own_contract(self.native, self.path)
+        _check_agreement(self.contract, self.native, self.path)
+        self._feed = Feed(self.contract)
+        self._output_names = [spec.name for spec in self.contract.outputs]
+
+    def run(self, *arrays: Any) -> list[np.ndarray]:
+        """Run once: ``run({name: array})`` or ``run(array, ...)`` in the contract's order.
+
+        State inputs may be left out; they then start at their initial value. Gives the outputs in
+        the contract's order. Raises InputError when an array does not fit the contract; warns with
+        LongSequenceWarning above the trained length.
+        """
+        given = arrays[0] if len(arrays) == 1 and isinstance(arrays[0], Mapping) else arrays
+        feed = self._feed.build(given)
+        try:
+            outputs: list[np.ndarray] = self.native.run(self._output_names, feed)
+        except runtime_errors() as error:
+            raise InputError(
+                f"{self.path.name} must run on these inputs, ONNX Runtime refused: "
+                f"{short_message(error)}. Check the inputs against `rnn-edge inspect`."
+            ) from None
+        return outputs
+
+    def run_named(self, *arrays: Any) -> dict[str, np.ndarray]:
+        """As ``run``, the outputs by name."""
+        return dict(zip(self._output_names, self.run(*arrays), strict=True))
+
+
+def _open_bundle(source: Bundle | str | Path) -> Bundle | None:
+    if isinstance(source, Bundle):
+        return source
+    path = Path(source)
+    if path.is_dir():
+        return Bundle.load(path)
+    if not path.is_file():
+        raise InputError(
+            f"{path} must be a bundle folder or an .onnx file, it is not there. Correct the path."
+        )
+    return None
+
+
+def _own_contract(native: Any, path: Path) -> GraphContract:
+    """The contract that a lone file carries, or one inferred from its inputs and outputs."""
+    text = native.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is not None:
+        return GraphContract.from_json(text)
+    return GraphContract(
+        path.name,
+        tuple(_inferred(node, path) for node in native.get_inputs()),
+        tuple(_inferred(node, path) for node in native.get_outputs()),
+    )
+
+
+def _inferred(node: Any, path: Path) -> TensorSpec:
+    if node.type not in _DTYPE_OF:
+        raise InputError(
+            f"inputs and outputs of {path} must be tensors of numbers, booleans or strings, "
+            f"{node.name} is {node.type}. Use another file."
+        )
+    dims = (
+        dim if isinstance(dim, int | str) and dim not in ("", -1) else f"{node.name}.{place}"
+        for place, dim in enumerate(node.shape)
+    )
+    return TensorSpec(node.name, _DTYPE_OF[node.type], tuple(dims))
+
+
+def _check_agreement(contract: GraphContract, native: Any, path: Path) -> None:
+    pairs = (
+        ("inputs", contract.inputs, native.get_inputs()),
+        ("outputs", contract.outputs, native.get_outputs()),
+    )
+    for what, specs, nodes in pairs:
+        declared = [(spec.name, spec.dtype, len(spec.dims)) for spec in specs]
+        found = [(node.name, _DTYPE_OF.get(node.type), len(node.shape)) for node in nodes]
+        if declared != found:
+            raise ContractError(
+                f"{what} of {path} must be those of its contract, {_listing(declared)}; "
+                f"got {_listing(found)}. Export the model again."
+            )
+
+
+def _listing(tensors: list[Any]) -> str:
+    return ", ".join(f"{name}: {dtype} of {rank} axes" for name, dtype, rank in tensors)
