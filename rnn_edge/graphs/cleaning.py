@@ -1,0 +1,33 @@
+"""The clean-up that every graph goes through: constants folded, dead and idle nodes removed."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnxscript import optimizer
+
+from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls
+from rnn_edge.graphs.zero_state import DropZeroStates
+
+# Weights of any size are folded: reordering gates at run time would cost at every call.
+_NO_LIMIT = 2**62
+
+
+def clean(model: ir.Model) -> None:
+    """Fold constants, drop zero states, merge equal nodes, remove what is not used."""
+    _optimize(model)
+    DropZeroStates()(model)
+    # Each use of the lengths casts them, each packing reads the same sizes again.
+    common.CommonSubexpressionEliminationPass()(model)
+    _optimize(model)
+    ReplaceHalfMatMuls()(model)
+    common.RemoveUnusedOpsetsPass()(model)
+
+
+def _optimize(model: ir.Model) -> None:
+    optimizer.optimize(
+        model,
+        onnx_shape_inference=False,
+        input_size_limit=_NO_LIMIT,
+        output_size_limit=_NO_LIMIT,
+    )
