@@ -1,0 +1,74 @@
+"""What forward() leaves on the module: found, and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from rnn_edge.errors import ExportError
+
+
+@contextmanager
+def watching_attributes(module: nn.Module) -> Iterator[list[str]]:
+    """Yields a list that names, in the end, the attributes that were set meanwhile.
+
+    They are put back as they were. torch's own, which begin with an underscore, do not count.
+    """
+    before = {part: _public(part) for part in module.modules()}
+    changed: list[str] = []
+    try:
+        yield changed
+    finally:
+        for path, part in module.named_modules():
+            after = _public(part)
+            for name in sorted({*before[part], *after}):
+                if after.get(name, _ABSENT) is not before[part].get(name, _ABSENT):
+                    changed.append(f"{path}.{name}".lstrip("."))
+                    _put_back(part, name, before[part].get(name, _ABSENT))
+
+
+def refuse_kept_state(names: Iterable[str]) -> None:
+    """Raise ExportError when forward() leaves state, ``names``, on the module.
+
+    What one call leaves for the next has no place in a graph but inputs and outputs.
+    """
+    kept = [f"self.{name}" for name in names]
+    if kept:
+        raise ExportError(
+            f"forward() must not leave state on the module to be exported, it sets "
+            f"{', '.join(kept)}. Take the state as an argument and return the new one."
+        )
+
+
+def find_changed_buffers(exported: ExportedProgram) -> list[str]:
+    """The buffers that the program writes into, directly or through a view."""
+    buffers = exported.graph_signature.inputs_to_buffers
+    changed: dict[str, None] = {}
+    for node in exported.graph.nodes:
+        if isinstance(node.target, OpOverload) and node.target._schema.is_mutable:
+            written = node.args[0] if node.args else None
+            while isinstance(written, Node) and written.op == "call_function":
+                written = written.args[0]
+            if isinstance(written, Node) and written.name in buffers:
+                changed[buffers[written.name]] = None
+    return list(changed)
+
+
+_ABSENT = object()
+
+
+def _public(part: nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in vars(part).items() if not name.startswith("_")}
+
+
+def _put_back(part: nn.Module, name: str, value: Any) -> None:
+    if value is _ABSENT:
+        del part.__dict__[name]
+    else:
+        part.__dict__[name] = value

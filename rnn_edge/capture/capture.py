@@ -1,0 +1,132 @@
+"""Module in, one whole-sequence ONNX graph out."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from rnn_edge.capture.arguments import Arguments, read_arguments
+from rnn_edge.capture.attributes import find_changed_buffers, refuse_kept_state
+from rnn_edge.capture.naming import name_everything
+from rnn_edge.capture.program import FlatForward, Program, trace
+from rnn_edge.capture.roles import Role, find_roles
+from rnn_edge.capture.silence import quiet_logger
+from rnn_edge.capture.translation import TRANSLATIONS
+from rnn_edge.errors import ExportError
+from rnn_edge.graphs.cleaning import clean
+
+# Read by every onnxruntime of the last years, web and mobile builds included.
+OPSET = 18
+
+# Tracing changes torch for the whole process: calls of nn.Module, the metadata of new nodes.
+_LOCK = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A graph whose inputs are ``arguments.tensors`` in order; ``roles`` by input name."""
+
+    model: ir.Model
+    arguments: Arguments
+    roles: Mapping[str, Role]
+
+
+def capture(
+    module: nn.Module,
+    args: Any,
+    kwargs: Mapping[str, Any] | None,
+    axes: Any,
+    output_names: Sequence[str] | None = None,
+) -> Capture:
+    """Export ``module``, in eval mode, with the axes that ``axes`` names dynamic.
+
+    The module is left as it was. Raises ExportError when it cannot be expressed.
+    """
+    arguments = read_arguments(module, args, kwargs, axes)
+    with evaluating(module), torch.no_grad():
+        program = trace(module, arguments)
+        refuse_kept_state(
+            name.removeprefix(FlatForward.PREFIX) for name in find_changed_buffers(program.exported)
+        )
+        roles = find_roles(program)
+        model = _translate(module, program)
+    clean(model)
+    name_everything(
+        model,
+        [argument.name for argument in arguments.tensors],
+        _choose_output_names(program, output_names),
+        program.symbols,
+    )
+    return Capture(model, arguments, roles)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch ``module`` to eval mode, and back to what each of its parts was.
+
+    One thread at a time: what another one traces meanwhile would change this one's answers.
+    """
+    with _LOCK:
+        modes = {part: part.training for part in module.modules()}
+        module.eval()
+        try:
+            yield
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
+
+
+def _translate(module: nn.Module, program: Program) -> ir.Model:
+    with warnings.catch_warnings(), quiet_logger("torch.onnx"):
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            onnx_program = torch.onnx.export(
+                program.exported,
+                dynamo=True,
+                opset_version=OPSET,
+                custom_translation_table=TRANSLATIONS,
+                optimize=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise _untranslatable(module, error) from error
+    assert onnx_program is not None
+    return onnx_program.model
+
+
+def _untranslatable(module: nn.Module, error: Exception) -> ExportError:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    reason = " ".join(str(cause).split())
+    reason = reason if len(reason) <= 300 else reason[:300] + "..."
+    return ExportError(
+        f"every operator of {type(module).__name__} must have an ONNX form, "
+        f"torch.onnx refused: {reason} Replace that operator."
+    )
+
+
+def _choose_output_names(program: Program, output_names: Sequence[str] | None) -> list[str]:
+    inputs = {argument.name for argument in program.arguments.tensors}
+    if output_names is None:
+        return [f"{n}_out" if n in inputs else n for n in program.output_names]
+    if len(output_names) != len(program.output_names):
+        raise ExportError(
+            f"output_names must name {len(program.output_names)} tensors "
+            f"({', '.join(program.output_names)}), got {len(output_names)}. Correct output_names."
+        )
+    clash = sorted(inputs & set(output_names))
+    if clash or len(set(output_names)) != len(output_names):
+        raise ExportError(
+            f"output_names must differ from each other and from the inputs, got "
+            f"{', '.join(output_names)}. Rename {', '.join(clash) or 'the repeated one'}."
+        )
+    return list(output_names)

@@ -1,0 +1,72 @@
+"""Keep recurrent layers whole while a module is exported, without touching torch.
+
+A TorchFunctionMode sees every torch call of its own thread, also those that torch.nn makes. It
+answers the few that torch.export would take apart (the fused recurrent kernels and the packing of
+sequences) with the operators of this package and lets everything else pass. It is entered inside
+forward(), so nothing is patched, and nothing is left behind after an exception.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from rnn_edge.capture import layers, packing
+
+_KERNELS = torch._C._VariableFunctions
+
+
+class Interception(TorchFunctionMode):
+    """While active, recurrent kernels become one operator a layer, packed data stays padded."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        stand_in = _STAND_INS.get(func)
+        if stand_in is not None:
+            return stand_in(*args, **(kwargs or {}))
+        if func is torch.sort and packing.sorts_for_packing(sys._getframe(1).f_code):
+            return args[0], packing.OriginalOrder()
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def skipping_size_checks(module: nn.Module) -> Iterator[None]:
+    """Let the recurrent parts of ``module`` take symbolic sizes.
+
+    torch's own check turns the batch of a packed sequence into a Python int, which would fix it.
+    The instances are changed for the time being, not their classes.
+    """
+    parts = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
+    for part in parts:
+        part.__dict__["check_forward_args"] = _check_nothing
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.__dict__.pop("check_forward_args", None)
+
+
+def _check_nothing(*_: object) -> None:
+    pass
+
+
+_STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
+    _KERNELS.lstm: layers.run_lstm,
+    _KERNELS.gru: layers.run_gru,
+    _KERNELS.rnn_tanh: partial(layers.run_rnn, "tanh"),
+    _KERNELS.rnn_relu: partial(layers.run_rnn, "relu"),
+    _KERNELS._pack_padded_sequence: packing.pack,
+    _KERNELS._pad_packed_sequence: packing.pad,
+}

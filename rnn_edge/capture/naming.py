@@ -1,0 +1,137 @@
+"""Names that a person can read, in place of those that tracing left: inputs, axes, nodes, weights.
+
+What tracing recorded of the author's machine (stack traces, file paths) is removed.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from rnn_edge.capture.program import FlatForward
+
+# The metadata entry that keeps the path of the torch module that a node came from.
+MODULE_KEY = "rnn_edge.module"
+# Sizes that depend on values, as the longest of the lengths, are no axis of the inputs.
+_COMPUTED_AXIS = "longest"
+
+_SYMBOL = re.compile(r"\b[su]\d+\b")
+_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+_RECURRENT = ("RNN", "GRU", "LSTM")
+_WEIGHT_NAMES = {1: "W", 2: "R", 3: "B"}
+
+
+def name_everything(
+    model: ir.Model,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    symbols: Mapping[str, str],
+) -> None:
+    """Rename ``model`` in place; ``symbols`` maps symbols as ``s77`` to axis names."""
+    _name_nodes(model.graph)
+    _name_weights(model.graph)
+    _name_axes(model, symbols)
+    _name_interface(model.graph, input_names, output_names)
+    common.NameFixPass()(model)
+    _forget_origin(model)
+
+
+def _name_interface(
+    graph: ir.Graph, input_names: Sequence[str], output_names: Sequence[str]
+) -> None:
+    interface = {*graph.inputs, *graph.outputs}
+    wanted = {*input_names, *output_names}
+    for value in _values(graph):
+        if value.name in wanted and value not in interface:
+            value.name = f"{value.name}_inner"
+    # In two steps, since a wanted name may still be another interface value's old one.
+    renamed = [*zip(graph.inputs, input_names, strict=True)]
+    renamed += [*zip(graph.outputs, output_names, strict=True)]
+    for index, (value, _) in enumerate(renamed):
+        value.name = f"rnn_edge_interface_{index}"
+    for value, name in renamed:
+        value.name = name
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    counts: Counter[str] = Counter()
+    for node in graph.all_nodes():
+        path = _module_path(node)
+        is_recurrent = node.op_type in _RECURRENT and node.domain == ""
+        stem = f"{path}.layer" if is_recurrent and path else f"{path}/{node.op_type}".strip("/")
+        node.name = f"{stem}_{counts[stem]}"
+        counts[stem] += 1
+        if path:
+            node.metadata_props[MODULE_KEY] = path
+
+
+def _module_path(node: ir.Node) -> str:
+    """Where in the module the node comes from: ``encoder.lstm``; empty when it is not known."""
+    try:
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES_KEY, "[]"))
+    except (ValueError, SyntaxError):
+        return ""
+    inside = [scope for scope in scopes[:-1] if str(scope).startswith(FlatForward.PREFIX)]
+    return str(inside[-1]).removeprefix(FlatForward.PREFIX) if inside else ""
+
+
+def _name_weights(graph: ir.Graph) -> None:
+    for value in list(graph.initializers.values()):
+        if value.name and value.name.startswith(FlatForward.PREFIX):
+            value.name = value.name.removeprefix(FlatForward.PREFIX)
+    for node in graph.all_nodes():
+        if node.op_type not in _RECURRENT or node.domain != "":
+            continue
+        for index, suffix in _WEIGHT_NAMES.items():
+            weight = node.inputs[index] if index < len(node.inputs) else None
+            if weight is not None and weight.is_initializer() and len(weight.uses()) == 1:
+                weight.name = f"{node.name}.{suffix}"
+
+
+def _name_axes(model: ir.Model, symbols: Mapping[str, str]) -> None:
+    names = dict(symbols)
+
+    def name_of(match: re.Match[str]) -> str:
+        symbol = match.group()
+        if symbol not in names:
+            taken = sum(name.startswith(_COMPUTED_AXIS) for name in names.values())
+            names[symbol] = f"{_COMPUTED_AXIS}_{taken}" if taken else _COMPUTED_AXIS
+        return names[symbol]
+
+    for value in _values(model.graph):
+        if value.shape is None:
+            continue
+        value.shape = ir.Shape(
+            [
+                dim if isinstance(dim, int) or dim.value is None
+                else _SYMBOL.sub(name_of, str(dim.value)).replace(" ", "")
+                for dim in value.shape
+            ]
+        )  # fmt: skip
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph.all_nodes():
+        values.extend(node.outputs)
+    return list(dict.fromkeys(values))
+
+
+def _forget_origin(model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        kept = node.metadata_props.get(MODULE_KEY)
+        node.metadata_props.clear()
+        node.doc_string = None
+        if kept:
+            node.metadata_props[MODULE_KEY] = kept
+    for value in _values(model.graph):
+        value.metadata_props.clear()
+        value.doc_string = None
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.doc_string = model.graph.doc_string = None

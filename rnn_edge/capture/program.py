@@ -1,0 +1,206 @@
+"""A module as an exported program with symbolic axes, recurrent layers whole."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
+
+from rnn_edge.capture.arguments import Arguments, resize
+from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
+from rnn_edge.capture.interception import Interception, skipping_size_checks
+from rnn_edge.capture.refusal import explain_refusal
+from rnn_edge.capture.rolling.alignment import align, vary
+from rnn_edge.capture.rolling.rolled import RolledForward
+from rnn_edge.capture.rolling.steps import read_trace
+from rnn_edge.capture.silence import quiet_tracing
+from rnn_edge.errors import ExportError
+
+# The sizes at which axes are traced: above 1, which torch.export would take for a constant, and
+# all different, so that no two axes are taken for one.
+_TRACED_SIZES = (3, 7, 11, 13, 17, 19, 23, 29)
+
+
+class FlatForward(nn.Module):
+    """forward() over a flat list of tensors, run under Interception, returning a flat list.
+
+    ``on_return`` is told the names of the returned tensors.
+    """
+
+    PREFIX = "module."
+
+    def __init__(
+        self,
+        module: nn.Module,
+        arguments: Arguments,
+        on_return: Callable[[Iterable[str]], None],
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self._arguments = arguments
+        self._on_return = on_return
+
+    def forward(self, *tensors: Tensor) -> list[Tensor]:
+        args, kwargs = self._arguments.rebuild(tensors)
+        with watching_attributes(self.module) as changed, Interception():
+            returned = self.module(*args, **kwargs)
+        refuse_kept_state(changed)
+        outputs = flatten_outputs(returned)
+        self._on_return(outputs)
+        return list(outputs.values())
+
+
+@dataclass(frozen=True)
+class Program:
+    """``symbols`` maps the exported program's symbols, as ``s77``, to the names of axes."""
+
+    exported: ExportedProgram
+    arguments: Arguments
+    output_names: tuple[str, ...]
+    symbols: Mapping[str, str]
+
+
+def flatten_outputs(returned: Any) -> dict[str, Tensor]:
+    """The tensors that forward() returned, in order, named after their place; None is left out.
+
+    One tensor is ``output``; items of a tuple are ``output_0``, ``output_1_0``; those of a dict or
+    a namedtuple have their keys.
+    """
+    if isinstance(returned, Tensor):
+        return {"output": returned}
+    outputs: dict[str, Tensor] = {}
+    for path, leaf in pytree.tree_flatten_with_path(returned)[0]:
+        if leaf is None:
+            continue
+        keys = [getattr(k, "idx", getattr(k, "key", getattr(k, "name", None))) for k in path]
+        parts = ["output"] if not keys or isinstance(keys[0], int) else []
+        name = "_".join([*parts, *(str(key) for key in keys)])
+        if not isinstance(leaf, Tensor):
+            raise ExportError(
+                f"forward() must return tensors to be exported, got {type(leaf).__name__} at "
+                f"{name}. Return a tensor there; unpack a packed sequence with pad_packed_sequence."
+            )
+        outputs[name] = leaf
+    if not outputs:
+        raise ExportError("forward() must return a tensor to be exported, got none. Return one.")
+    return outputs
+
+
+def trace(module: nn.Module, arguments: Arguments) -> Program:
+    """Export ``module`` with every named axis symbolic.
+
+    Where forward() turns a size into a number, to loop over it most often, it is traced at several
+    sizes, and what follows them is put back. Raises ExportError when torch.export refuses the
+    module, or when the traces do not show how it follows a size.
+    """
+    sizes = _traced_sizes(arguments)
+    output_names: list[str] = []
+    flat = FlatForward(module, arguments, output_names.extend)
+    with skipping_size_checks(module):
+        exported = _export(flat, arguments, sizes, set(sizes))
+        names = tuple(output_names)
+        fixed = find_fixed_axes(exported, arguments)
+        if fixed:
+            rolled = _roll(flat, arguments, sizes, fixed)
+            exported = _export(rolled, arguments, sizes, set(sizes))
+    return Program(exported, arguments, names, _name_symbols(exported, arguments))
+
+
+def _export(
+    flat: nn.Module, arguments: Arguments, sizes: Mapping[str, int], dynamic: Collection[str]
+) -> ExportedProgram:
+    dynamic_shapes = tuple(
+        {dim: Dim.AUTO for dim, axis in enumerate(argument.axes) if axis in dynamic}
+        for argument in arguments.tensors
+    )
+    # Cloned, because one tensor given for two arguments would be traced as one input.
+    examples = tuple(resize(argument, sizes).clone() for argument in arguments.tensors)
+    with warnings.catch_warnings(), quiet_tracing():
+        # torch.nn's recurrent modules cache their weights in a list, which torch.export notices.
+        warnings.filterwarnings("ignore", message=".*were assigned during export.*")
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            return torch.export.export(
+                flat, examples, dynamic_shapes=(dynamic_shapes,), strict=False
+            )
+        except ExportError:
+            raise
+        except Exception as error:
+            raise explain_refusal(flat.get_submodule("module"), error) from error
+
+
+def _roll(
+    flat: FlatForward, arguments: Arguments, sizes: dict[str, int], fixed: Sequence[str]
+) -> RolledForward:
+    """``flat`` as a module that follows the sizes of the axes ``fixed``."""
+    others = set(sizes) - set(fixed)
+    traces = []
+    for varied in vary(sizes, fixed):
+        exported = _export(flat, arguments, varied, others)
+        traces.append((tuple(varied[axis] for axis in fixed), read_trace(exported)))
+    places = [
+        next(
+            (place, argument.axes.index(axis))
+            for place, argument in enumerate(arguments.tensors)
+            if axis in argument.axes
+        )
+        for axis in fixed
+    ]
+    return RolledForward(align(traces), flat, places)
+
+
+def find_fixed_axes(exported: ExportedProgram, arguments: Arguments) -> list[str]:
+    """The named axes that tracing has set to a number."""
+    fixed = {
+        axis: None
+        for _, axis, size in _axis_sizes(exported, arguments)
+        if str(size).isdecimal()  # a symbol that was set to a number counts too
+    }
+    return list(fixed)
+
+
+def _axis_sizes(
+    exported: ExportedProgram, arguments: Arguments
+) -> Iterator[tuple[str, str, int | torch.SymInt]]:
+    """(argument, axis, size) of every named axis."""
+    placeholders = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
+    for argument, name in zip(arguments.tensors, exported.graph_signature.user_inputs, strict=True):
+        shape = placeholders[str(name)].meta["val"].shape
+        for size, axis in zip(shape, argument.axes, strict=True):
+            if axis is not None:
+                yield argument.name, axis, size
+
+
+def _traced_sizes(arguments: Arguments) -> dict[str, int]:
+    axes = dict.fromkeys(
+        axis for argument in arguments.tensors for axis in argument.axes if axis is not None
+    )
+    if len(axes) > len(_TRACED_SIZES):
+        raise ExportError(
+            f"a module must have at most {len(_TRACED_SIZES)} named axes, got {len(axes)}. "
+            "Fix some of them with None."
+        )
+    return dict(zip(axes, _TRACED_SIZES, strict=False))
+
+
+def _name_symbols(exported: ExportedProgram, arguments: Arguments) -> dict[str, str]:
+    symbols: dict[str, str] = {}
+    for argument, axis, size in _axis_sizes(exported, arguments):
+        if str(size).isdecimal():
+            raise ExportError(
+                f"axis {axis!r} of {argument!r} must stay dynamic, forward() fixes it to "
+                f"{size}. Remove what depends on that size, or declare the axis None."
+            )
+        taken = symbols.setdefault(str(size), axis)
+        if taken != axis:
+            raise ExportError(
+                f"axes {taken!r} and {axis!r} must be independent, forward() makes them equal "
+                f"(in {argument!r}). Give both the same name."
+            )
+    return symbols

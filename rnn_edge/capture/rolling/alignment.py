@@ -1,0 +1,333 @@
+"""The same module traced at several sizes: what stays, what repeats, what follows the sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rnn_edge.capture.rolling.affine import Affine, fit
+from rnn_edge.capture.rolling.program import (
+    Argument,
+    Collected,
+    Loop,
+    LoopValue,
+    Number,
+    OwnValue,
+    PlainValue,
+    RolledProgram,
+    RolledStep,
+)
+from rnn_edge.capture.rolling.runs import Run, describe, find_runs
+from rnn_edge.capture.rolling.steps import Place, Step, Trace
+from rnn_edge.errors import ExportError
+
+Sizes = tuple[int, ...]
+
+
+class NotRollableError(ExportError):
+    """The traces do not show one loop; the message names the construct and its source line."""
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """Where a step stands: a plain position, or step and iteration of a loop."""
+
+    plain: int = -1
+    loop: int = -1
+    step: int = -1
+    iteration: int = -1
+
+
+class _Layout:
+    """One trace, divided into plain steps and the copies of loop bodies."""
+
+    def __init__(self, trace: Trace, sizes: Sizes, runs: Sequence[Run]) -> None:
+        self.trace = trace
+        self.sizes = sizes
+        self.runs = runs
+        self.spots: list[_Spot] = []
+        self.order: list[int] = []  # plain positions as >= 0, loops as -1 - loop
+        self.plain: list[Step] = []
+        place, starts = 0, {run.start: number for number, run in enumerate(runs)}
+        while place < len(trace.steps):
+            if place in starts:
+                number = starts[place]
+                run = runs[number]
+                for offset in range(run.period * run.count):
+                    iteration, step = divmod(offset, run.period)
+                    self.spots.append(_Spot(loop=number, step=step, iteration=iteration))
+                self.order.append(-1 - number)
+                place = run.end
+            else:
+                self.spots.append(_Spot(plain=len(self.plain)))
+                self.order.append(len(self.plain))
+                self.plain.append(trace.steps[place])
+                place += 1
+
+    def body_step(self, loop: int, step: int, iteration: int) -> Step:
+        run = self.runs[loop]
+        return self.trace.steps[run.start + iteration * run.period + step]
+
+
+def vary(sizes: Mapping[str, int], fixed: Sequence[str]) -> list[dict[str, int]]:
+    """The sizes to trace at: as they are, each of ``fixed`` one more, all of them three more."""
+    ones = [{**sizes, axis: sizes[axis] + 1} for axis in fixed]
+    return [dict(sizes), *ones, {**sizes, **{axis: sizes[axis] + 3 for axis in fixed}}]
+
+
+def align(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
+    """One program for all sizes from the same module's ``traces`` at several.
+
+    Raises NotRollableError where they differ by more than the number of iterations.
+    """
+    layouts = _lay_out(traces)
+    first = layouts[0]
+    items: list[RolledStep | Loop] = []
+    for entry in first.order:
+        if entry >= 0:
+            items.append(_align_plain([layout.plain[entry] for layout in layouts], layouts))
+        else:
+            items.append(_align_loop(-1 - entry, layouts))
+    points = [(layout.sizes, 0) for layout in layouts]
+    returned = _merge(
+        [layout.trace.returned for layout in layouts], layouts, points, "what forward() returns"
+    )
+    return RolledProgram(tuple(items), returned, first.trace.sources)
+
+
+def _lay_out(traces: Sequence[tuple[Sizes, Trace]]) -> list[_Layout]:
+    found = [find_runs(trace) for _, trace in traces]
+    if len({len(runs) for runs in found}) == 1:
+        groups = list(zip(*found, strict=True))
+        growing = [len({run.count for run in group}) > 1 for group in groups]
+        same_period = all(len({run.period for run in group}) == 1 for group in groups)
+        if same_period:
+            kept = [[run for run, grows in zip(runs, growing, strict=True) if grows]
+                    for runs in found]  # fmt: skip
+            layouts = [_Layout(t, s, runs) for (s, t), runs in zip(traces, kept, strict=True)]
+            if _same_plain_steps(layouts):
+                return layouts
+    raise NotRollableError(
+        "a loop over time must do the same in every iteration to be exported, "
+        "the iterations differ. Make them alike, or vectorise the loop."
+    )
+
+
+def _same_plain_steps(layouts: Sequence[_Layout]) -> bool:
+    first = layouts[0]
+    return all(
+        layout.order == first.order
+        and all(
+            describe(one, {}) == describe(other, {})
+            for one, other in zip(layout.plain, first.plain, strict=True)
+        )
+        for layout in layouts
+    )
+
+
+def _align_plain(steps: Sequence[Step], layouts: Sequence[_Layout]) -> RolledStep:
+    points = [(layout.sizes, 0) for layout in layouts]
+    line = steps[0].line or str(steps[0].target)
+    args = _merge([step.args for step in steps], layouts, points, line)
+    kwargs = _merge([step.kwargs for step in steps], layouts, points, line)
+    return RolledStep(steps[0].target, args, kwargs, line)
+
+
+def _align_loop(number: int, layouts: Sequence[_Layout]) -> Loop:
+    counts = [layout.runs[number].count for layout in layouts]
+    count = fit([(layout.sizes, 0) for layout in layouts], counts)
+    if count is None:
+        raise NotRollableError(
+            "the number of iterations of a loop must follow the sizes in a straight line, "
+            f"got {counts}. Loop over every step."
+        )
+    body = []
+    for step in range(layouts[0].runs[number].period):
+        copies, where = [], []
+        for layout in layouts:
+            for iteration in range(layout.runs[number].count):
+                copies.append(layout.body_step(number, step, iteration))
+                where.append((layout, iteration))
+        line = copies[0].line or str(copies[0].target)
+        merge = _LoopMerge(number, where, line)
+        args = merge.merge([copy.args for copy in copies])
+        kwargs = merge.merge([copy.kwargs for copy in copies])
+        body.append(RolledStep(copies[0].target, args, kwargs, line))
+    return Loop(number, count, tuple(body))
+
+
+def _merge(
+    versions: Sequence[Any],
+    layouts: Sequence[_Layout],
+    points: Sequence[tuple[Sizes, int]],
+    line: str,
+) -> Argument:
+    """One argument outside of loops, from its version in each trace."""
+    head = versions[0]
+    if isinstance(head, tuple):
+        if any(isinstance(item, Place) for item in head) and _collects(versions, layouts):
+            return _merge_list(versions, layouts, points, line)
+        if len({len(version) for version in versions}) > 1:
+            raise _differs(line)
+        return tuple(_merge(parts, layouts, points, line) for parts in zip(*versions, strict=True))
+    if isinstance(head, dict):
+        return {key: _merge([v[key] for v in versions], layouts, points, line) for key in head}
+    if isinstance(head, Place):
+        spots = [layout.spots[v.index] for v, layout in zip(versions, layouts, strict=True)]
+        return _merge_spots(spots, head.item, points, line)
+    return _merge_constants(versions, points, line)
+
+
+def _collects(versions: Sequence[Any], layouts: Sequence[_Layout]) -> bool:
+    """Whether a list holds results of several iterations, as many as there are."""
+    return any(
+        sum(isinstance(item, Place) and layout.spots[item.index].loop >= 0 for item in version) > 1
+        and len({len(version) for version in versions}) > 1
+        for version, layout in zip(versions, layouts, strict=True)
+    )
+
+
+def _merge_list(
+    versions: Sequence[Any],
+    layouts: Sequence[_Layout],
+    points: Sequence[tuple[Sizes, int]],
+    line: str,
+) -> Argument:
+    pieces = [_pieces(version, layout) for version, layout in zip(versions, layouts, strict=True)]
+    if len({len(piece) for piece in pieces}) > 1:
+        raise _differs(line)
+    merged = []
+    for column in zip(*pieces, strict=True):
+        if not isinstance(column[0], list):
+            merged.append(_merge(column, layouts, points, line))
+            continue
+        spots = [[layout.spots[place.index] for place in stretch]
+                 for stretch, layout in zip(column, layouts, strict=True)]  # fmt: skip
+        kinds = {(s.loop, s.step, place.item) for stretch, places in zip(spots, column, strict=True)
+                 for s, place in zip(stretch, places, strict=True)}  # fmt: skip
+        first = fit(points, [stretch[0].iteration for stretch in spots])
+        count = fit(points, [len(stretch) for stretch in spots])
+        if len(kinds) > 1 or first is None or count is None:
+            raise _differs(line)
+        loop, step, item = kinds.pop()
+        direction = spots[0][1].iteration - spots[0][0].iteration
+        merged.append(Collected(loop, step, item, first, count, direction))
+    return tuple(merged)
+
+
+def _pieces(version: Sequence[Any], layout: _Layout) -> list[Any]:
+    """Cut a list into single items and stretches of neighbouring iterations of one step."""
+    pieces: list[Any] = []
+    for item in version:
+        spot = layout.spots[item.index] if isinstance(item, Place) else None
+        last = pieces[-1] if pieces else None
+        if spot is not None and spot.loop >= 0 and isinstance(last, list):
+            before = layout.spots[last[-1].index]
+            step = spot.iteration - before.iteration
+            ways = [layout.spots[last[1].index].iteration - layout.spots[last[0].index].iteration] \
+                if len(last) > 1 else [1, -1]  # fmt: skip
+            if (before.loop, before.step, last[-1].item) == (spot.loop, spot.step, item.item) \
+                    and step in ways:  # fmt: skip
+                last.append(item)
+                continue
+        pieces.append([item] if spot is not None and spot.loop >= 0 else item)
+    return [p[0] if isinstance(p, list) and len(p) == 1 else p for p in pieces]
+
+
+def _merge_spots(
+    spots: Sequence[_Spot], item: int | None, points: Sequence[tuple[Sizes, int]], line: str
+) -> PlainValue | LoopValue:
+    if spots[0].loop < 0:
+        if len({spot.plain for spot in spots}) > 1 or any(spot.loop >= 0 for spot in spots):
+            raise _differs(line)
+        return PlainValue(spots[0].plain, item)
+    iteration = fit(points, [spot.iteration for spot in spots])
+    if len({(spot.loop, spot.step) for spot in spots}) > 1 or iteration is None:
+        raise _differs(line)
+    return LoopValue(spots[0].loop, spots[0].step, item, iteration)
+
+
+def _merge_constants(
+    versions: Sequence[Any], points: Sequence[tuple[Sizes, int]], line: str
+) -> Any:
+    head = versions[0]
+    if all(version == head and type(version) is type(head) for version in versions):
+        if isinstance(head, (int, float)) and not isinstance(head, bool):
+            return Number(Affine(head, (0,) * len(points[0][0])), isinstance(head, int))
+        return head
+    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in versions):
+        whole = all(isinstance(version, int) for version in versions)
+        value = fit(points, [version if whole else float(version) for version in versions])
+        if value is not None:
+            return Number(value, whole)
+    raise NotRollableError(
+        f"numbers in a loop must follow the step or the sizes in a straight line, got "
+        f"{', '.join(str(version) for version in versions[:4])} at {line}. "
+        "Compute them from a tensor, torch.arange(x.shape[1]) say."
+    )
+
+
+class _LoopMerge:
+    """Merges the copies of one step of one loop's body."""
+
+    def __init__(self, loop: int, where: Sequence[tuple[_Layout, int]], line: str) -> None:
+        self.loop = loop
+        self.where = where
+        self.line = line
+        self.points = [(layout.sizes, iteration) for layout, iteration in where]
+
+    def merge(self, versions: Sequence[Any]) -> Argument:
+        head = versions[-1]
+        if isinstance(head, tuple):
+            if len({len(version) for version in versions}) > 1:
+                raise _differs(self.line)
+            return tuple(self.merge(parts) for parts in zip(*versions, strict=True))
+        if isinstance(head, dict):
+            return {key: self.merge([version[key] for version in versions]) for key in head}
+        if isinstance(head, Place):
+            return self._merge_places(versions)
+        return _merge_constants(versions, self.points, self.line)
+
+    def _merge_places(self, versions: Sequence[Any]) -> Argument:
+        spots = [
+            layout.spots[version.index] if isinstance(version, Place) else version
+            for version, (layout, _) in zip(versions, self.where, strict=True)
+        ]
+        last, (_, iteration) = spots[-1], self.where[-1]
+        item = versions[-1].item
+        if last.loop == self.loop:
+            return self._merge_own(versions, spots, last, item, iteration - last.iteration)
+        if any(not isinstance(spot, _Spot) for spot in spots):
+            raise _differs(self.line)
+        return _merge_spots(spots, item, self.points, self.line)
+
+    def _merge_own(
+        self, versions: Sequence[Any], spots: Sequence[Any], last: _Spot, item: int | None,
+        delay: int,
+    ) -> OwnValue:  # fmt: skip
+        before: dict[int, list[tuple[_Layout, Any]]] = {}
+        for version, spot, (layout, iteration) in zip(versions, spots, self.where, strict=True):
+            if iteration < delay:
+                before.setdefault(iteration - delay, []).append((layout, version))
+            elif (
+                not isinstance(spot, _Spot)
+                or (spot.loop, spot.step, spot.iteration)
+                != (self.loop, last.step, iteration - delay)
+                or version.item != item
+            ):
+                raise _differs(self.line)
+        initial = []
+        for place in range(-1, -delay - 1, -1):
+            pairs = before[place]
+            layouts = [layout for layout, _ in pairs]
+            points = [(layout.sizes, 0) for layout in layouts]
+            initial.append(_merge([version for _, version in pairs], layouts, points, self.line))
+        return OwnValue(last.step, item, delay, tuple(initial))
+
+
+def _differs(line: str) -> NotRollableError:
+    return NotRollableError(
+        "a loop over time must do the same in every iteration to be exported, "
+        f"the iterations differ at {line}. Make them alike, or vectorise the loop."
+    )

@@ -1,0 +1,126 @@
+"""A program with its loops rolled: plain steps and loops, numbers as functions of the sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rnn_edge.capture.rolling.affine import Affine
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number among the arguments; ``whole`` when it is an integer."""
+
+    value: Affine
+    whole: bool
+
+
+@dataclass(frozen=True)
+class PlainValue:
+    """The result of the plain step ``index``."""
+
+    index: int
+    item: int | None
+
+
+@dataclass(frozen=True)
+class LoopValue:
+    """What step ``step`` of loop ``loop`` gave in iteration ``iteration``."""
+
+    loop: int
+    step: int
+    item: int | None
+    iteration: Affine
+
+
+@dataclass(frozen=True)
+class OwnValue:
+    """Inside a loop: what step ``step`` of the same loop gives ``delay`` iterations before.
+
+    ``initial`` are the values for the iterations before the first, nearest first.
+    """
+
+    step: int
+    item: int | None
+    delay: int
+    initial: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Inside a list: the results of ``count`` iterations, from ``first`` on, up or down."""
+
+    loop: int
+    step: int
+    item: int | None
+    first: Affine
+    count: Affine
+    direction: int
+
+
+# One argument: a value, a constant, or a tuple or dict of arguments.
+Argument: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class RolledStep:
+    target: Callable[..., Any]
+    args: tuple[Argument, ...]
+    kwargs: dict[str, Argument]
+    line: str
+
+
+@dataclass(frozen=True)
+class Loop:
+    """``count`` iterations of ``body``."""
+
+    number: int
+    count: Affine
+    body: tuple[RolledStep, ...]
+
+    @property
+    def carries(self) -> bool:
+        """Whether an iteration needs one before it."""
+        return any(
+            isinstance(value, OwnValue) and value.delay > 0
+            for step in self.body
+            for value in walk((step.args, step.kwargs))
+        )
+
+
+@dataclass(frozen=True)
+class RolledProgram:
+    """``items`` in order: plain steps, counted from 0, and loops."""
+
+    items: tuple[RolledStep | Loop, ...]
+    returned: Argument
+    sources: dict[str, Any]
+
+
+def walk(argument: Argument) -> list[Any]:
+    """The leaves of a nested argument."""
+    if isinstance(argument, tuple):
+        return [leaf for item in argument for leaf in walk(item)]
+    if isinstance(argument, dict):
+        return [leaf for item in argument.values() for leaf in walk(item)]
+    return [argument]
+
+
+def rebuild(argument: Argument, change: Callable[[Any], Any]) -> Any:
+    """The same nesting, each leaf changed."""
+    if isinstance(argument, tuple):
+        return [rebuild(item, change) for item in argument]
+    if isinstance(argument, dict):
+        return {key: rebuild(item, change) for key, item in argument.items()}
+    return change(argument)
+
+
+def replace_leaves(argument: Argument, change: Callable[[Any], Any]) -> Argument:
+    """The same argument, each leaf changed: tuples stay tuples."""
+    if isinstance(argument, tuple):
+        return tuple(replace_leaves(item, change) for item in argument)
+    if isinstance(argument, dict):
+        return {key: replace_leaves(item, change) for key, item in argument.items()}
+    return change(argument)

@@ -1,0 +1,142 @@
+"""Where a list of steps repeats itself: the copies that unrolling a loop leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnn_edge.capture.rolling.steps import Place, Source, Step, Trace
+
+# Fewer copies than this are taken for code that was written out.
+FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """``count`` copies of ``period`` steps, from step ``start`` on."""
+
+    start: int
+    period: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.period * self.count
+
+
+def find_runs(trace: Trace) -> list[Run]:
+    """Runs that do not overlap, each as long as possible, from left to right."""
+    tokens = _number_tokens(trace)
+    runs: list[Run] = []
+    repeats = _count_repeats(tokens)
+    place = 0
+    while place < len(tokens):
+        run = _longest_run(repeats, place)
+        if run is None:
+            place += 1
+        else:
+            run = _with_first_iteration(run, repeats, trace, runs[-1].end if runs else 0)
+            runs.append(run)
+            place = run.end
+    return runs
+
+
+def _with_first_iteration(
+    run: Run, repeats: Sequence[np.ndarray], trace: Trace, earliest: int
+) -> Run:
+    """``run`` with the iteration before it, which differs in that its state comes from outside.
+
+    That iteration may hide in front of a later step of the period.
+    """
+    for start in range(run.start, run.start + run.period):
+        first = start - run.period
+        count = int(repeats[run.period - 1][start]) // run.period + 1
+        if first >= earliest and count >= FEWEST - 1 and all(
+            _may_be_first(trace.steps[place], trace.steps[place + run.period])
+            for place in range(first, start)
+        ):  # fmt: skip
+            return Run(first, run.period, count + 1)
+    return run
+
+
+def _may_be_first(first: Step, later: Step) -> bool:
+    """Whether the two are one step, the first of them with other values from outside."""
+
+    def fits(one: Any, other: Any) -> bool:
+        if isinstance(other, Place):
+            return isinstance(one, (Place, Source))
+        if isinstance(other, tuple):
+            return (
+                isinstance(one, tuple)
+                and len(one) == len(other)
+                and all(fits(*pair) for pair in zip(one, other, strict=True))
+            )
+        if isinstance(other, Source):
+            return bool(one == other) or (_is_constant(one) and _is_constant(other))
+        if isinstance(other, (int, float)) and not isinstance(other, bool):
+            return isinstance(one, (int, float)) and not isinstance(one, bool)
+        return repr(one) == repr(other)
+
+    return (
+        (first.target, first.line) == (later.target, later.line)
+        and fits(first.args, later.args)
+        and first.kwargs.keys() == later.kwargs.keys()
+        and all(fits(first.kwargs[key], value) for key, value in later.kwargs.items())
+    )
+
+
+def describe(step: Step, sources: dict[str, Any]) -> str:
+    """What two copies of one step have in common: all but numbers and where values come from."""
+
+    def shape(value: Any) -> str:
+        if isinstance(value, Place):
+            return "*"
+        if isinstance(value, Source):
+            return "*" if _is_constant(value) else value.name
+        if isinstance(value, tuple):
+            if value and all(isinstance(item, Place) for item in value):
+                return "[*]"  # of any length: what a loop has collected
+            return f"({','.join(shape(item) for item in value)})"
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return "#"
+        return repr(value)
+
+    keywords = ",".join(f"{key}={shape(value)}" for key, value in step.kwargs.items())
+    return f"{step.target}{shape(step.args)}{keywords}@{step.line}"
+
+
+def _is_constant(value: Any) -> bool:
+    """The constants that tracing lifts differ from copy to copy, parameters do not."""
+    return isinstance(value, Source) and value.name.startswith("c_")
+
+
+def _number_tokens(trace: Trace) -> np.ndarray:
+    numbers: dict[str, int] = {}
+    return np.array(
+        [numbers.setdefault(describe(step, trace.sources), len(numbers)) for step in trace.steps],
+        dtype=np.int64,
+    )
+
+
+def _count_repeats(tokens: np.ndarray) -> list[np.ndarray]:
+    """For each period p (from 1), for each place, how many steps from there equal those p later."""
+    repeats = []
+    for period in range(1, len(tokens) // FEWEST + 1):
+        equal = tokens[:-period] == tokens[period:]
+        lengths = np.zeros(len(tokens) + 1, dtype=np.int64)
+        for place in range(len(equal) - 1, -1, -1):
+            lengths[place] = lengths[place + 1] + 1 if equal[place] else 0
+        repeats.append(lengths)
+    return repeats
+
+
+def _longest_run(repeats: Sequence[np.ndarray], place: int) -> Run | None:
+    best: Run | None = None
+    for period, lengths in enumerate(repeats, start=1):
+        count = int(lengths[place]) // period + 1
+        if count >= FEWEST and (best is None or count * period > best.period * best.count):
+            best = Run(place, period, count)
+    return best

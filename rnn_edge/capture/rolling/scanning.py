@@ -1,0 +1,71 @@
+"""What a scan must be given and must not be given, so that ONNX Runtime can run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def fit_to_carry(
+    initial: list[Tensor], module: Any, scanned: list[Tensor], invariants: list[Any]
+) -> list[Tensor]:
+    """Initial states with the shape and dtype that the first iteration gives them.
+
+    A state of one row, or a whole number, becomes what arithmetic in the loop makes of it.
+    """
+    for _ in initial:
+        following = module(*initial, *scanned, *invariants)[: len(initial)]
+        if all(_are_alike(one, other) for one, other in zip(initial, following, strict=True)):
+            break
+        initial = [
+            one if _are_alike(one, other) else one.to(other.dtype).expand(other.shape).clone()
+            for one, other in zip(initial, following, strict=True)
+        ]
+    return initial
+
+
+def _are_alike(one: Tensor, other: Tensor) -> bool:
+    return (
+        one.dtype == other.dtype
+        and one.dim() == other.dim()
+        and all(
+            isinstance(a, torch.SymInt) or (isinstance(b, torch.SymInt) and a != 1) or a == b
+            for a, b in zip(one.shape, other.shape, strict=True)
+        )
+    )
+
+
+def with_idle_carry(module: Any) -> Any:
+    """A body without carries, with one that stays as it is: a scan needs one."""
+
+    def run(idle: Tensor, *rest: Any) -> list[Tensor]:
+        return [idle.clone(), *module(*rest)]
+
+    return run
+
+
+def with_idle_input(module: Any, carries: int) -> Any:
+    """A body that takes nothing step by step, with a counter that it does not read."""
+
+    def run(*given: Any) -> Any:
+        return module(*given[:carries], *given[carries + 1 :])
+
+    return run
+
+
+def with_a_spare(scanned: Tensor, length: Any) -> Tensor:
+    """At least one slice, since ONNX Runtime's Scan refuses none: zeros where there is none."""
+    spare = scanned.new_zeros((1, *scanned.shape[1:]))
+    return torch.cat([scanned, spare]).narrow(0, 0, torch.sym_max(length, 1))
+
+
+def without_the_spare(
+    outputs: list[Tensor], initial: Sequence[Tensor], length: Any
+) -> list[Tensor]:
+    """What a scan would have given without the spare slice."""
+    ran = torch.scalar_tensor(length, dtype=torch.int64) > 0
+    last = [torch.where(ran, one, other) for one, other in zip(outputs, initial, strict=False)]
+    return [*last, *(tensor.narrow(0, 0, length) for tensor in outputs[len(initial) :])]

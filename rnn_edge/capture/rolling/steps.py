@@ -1,0 +1,227 @@
+"""An exported program as a plain list of steps, in the order in which Python ran them."""
+
+from __future__ import annotations
+
+import operator
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+_ATEN = torch.ops.aten
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+@dataclass(frozen=True)
+class Place:
+    """The result of step ``index``, or item ``item`` of it where it has several."""
+
+    index: int
+    item: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What comes from outside of the steps: an input, a parameter, a buffer, a constant."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator with its arguments, nested as torch.fx nests them, nodes replaced by the above.
+
+    ``line`` is where in the user's source it stands.
+    """
+
+    target: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The steps, and what is returned; ``sources`` tells what each name stands for."""
+
+    steps: tuple[Step, ...]
+    returned: Any
+    sources: dict[str, Any]
+
+
+def read_trace(exported: ExportedProgram) -> Trace:
+    """The steps of ``exported``, made functional: nothing is written in place.
+
+    What only renames a tensor (a slice of all of it, a copy of the same shape) is no step.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        functional = exported.run_decompositions({})
+    where: dict[Node, Place | Source] = {}
+    steps: list[Step] = []
+    returned: Any = None
+    for node in functional.graph.nodes:
+        if node.op == "placeholder":
+            where[node] = Source(node.name)
+        elif node.op == "output":
+            returned = _replace(node.args[0], where)
+        elif node.op != "call_function" or _is_assertion(node) or node.target in _TAKEN_APART:
+            continue
+        elif (same := _same_tensor(node)) is not None:
+            where[node] = where[same]
+        elif (item := _item(node, where)) is not None:
+            where[node] = item
+        else:
+            where[node] = Place(len(steps))
+            steps.append(_as_step(node, where))
+    return _with_empty_states_first(Trace(tuple(steps), returned, _read_sources(functional)))
+
+
+# What a cell makes where it is given no state: in the first iteration, in the midst of its steps.
+_FILLING = (
+    _ATEN.zeros.default,
+    _ATEN.ones.default,
+    _ATEN.full.default,
+    _ATEN.new_zeros.default,
+    _ATEN.new_ones.default,
+    _ATEN.sym_size.int,
+)
+
+
+def _with_empty_states_first(trace: Trace) -> Trace:
+    """The same steps, those that fill a tensor with one number before all others."""
+    ready: set[int] = set()
+    for number, step in enumerate(trace.steps):
+        needed = {leaf.index for leaf in _leaves((step.args, step.kwargs))
+                  if isinstance(leaf, Place)}  # fmt: skip
+        if step.target in _FILLING and needed <= ready:
+            ready.add(number)
+    order = sorted(range(len(trace.steps)), key=lambda number: number not in ready)
+    places = {old: new for new, old in enumerate(order)}
+
+    def move(value: Any) -> Any:
+        if isinstance(value, Place):
+            return Place(places[value.index], value.item)
+        if isinstance(value, tuple):
+            return tuple(move(item) for item in value)
+        if isinstance(value, dict):
+            return {key: move(item) for key, item in value.items()}
+        return value
+
+    steps = [trace.steps[number] for number in order]
+    moved = (Step(step.target, move(step.args), move(step.kwargs), step.line) for step in steps)
+    return Trace(tuple(moved), move(trace.returned), trace.sources)
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [value]
+
+
+# Their items are taken from what they take apart, since there may be as many as there are steps.
+_TAKEN_APART = (_ATEN.unbind.int, _ATEN.split.Tensor)
+
+
+def _as_step(node: Node, where: dict[Node, Place | Source]) -> Step:
+    line = _source_line(node.stack_trace or "")
+    if node.target is operator.getitem:
+        producer, index = node.args
+        assert isinstance(producer, Node)
+        x = _replace(producer.args[0], where)
+        if producer.target is _ATEN.unbind.int:
+            return Step(_ATEN.select.int, (x, _optional(producer, 1, 0), index), {}, line)
+        if producer.target is _ATEN.split.Tensor:
+            size = producer.args[1]
+            assert isinstance(index, int)
+            assert isinstance(size, int)
+            ends = (index * size, (index + 1) * size)
+            return Step(_ATEN.slice.Tensor, (x, _optional(producer, 2, 0), *ends), {}, line)
+    args, kwargs = _replace(node.args, where), _replace(node.kwargs, where)
+    return Step(node.target, args, kwargs, line)  # type: ignore[arg-type]
+
+
+def _item(node: Node, where: dict[Node, Place | Source]) -> Place | None:
+    if node.target is not operator.getitem:
+        return None
+    producer, item = node.args
+    place = where.get(_node(producer))
+    if isinstance(place, Place) and isinstance(item, int) and place.item is None:
+        return Place(place.index, item)
+    return None
+
+
+def _same_tensor(node: Node) -> Node | None:
+    """The node that ``node`` has the very values, shape and dtype of."""
+    if node.target is _ATEN.slice.Tensor and _takes_all(node, 1):
+        return _node(node.args[0])
+    if node.target is _ATEN.slice_scatter.default and _takes_all(node, 2):
+        return _node(node.args[1])
+    if node.target in (_ATEN.alias.default, _ATEN.detach.default, _ATEN.clone.default):
+        return _node(node.args[0])
+    if node.target is _ATEN.copy.default:
+        source = _node(node.args[1])
+        old, new = source.meta["val"], node.meta["val"]
+        if old.dtype == new.dtype and tuple(old.shape) == tuple(new.shape):
+            return source
+    return None
+
+
+def _source_line(stack_trace: str) -> str:
+    """``net.py:12``: where the innermost call stands."""
+    found = _FRAME.findall(stack_trace)
+    return f"{Path(found[-1][0]).name}:{found[-1][1]}" if found else ""
+
+
+def _takes_all(node: Node, place: int) -> bool:
+    given = [*node.args[place:]]
+    start, end, step = (given + [0, None, None, 1][len(given) :])[1:]
+    return bool(start in (0, None) and step == 1 and end in (None, _TO_THE_END))
+
+
+_TO_THE_END = 2**63 - 1
+
+
+def _node(value: Any) -> Node:
+    assert isinstance(value, Node)
+    return value
+
+
+def _optional(node: Node, place: int, default: Any) -> Any:
+    return node.args[place] if len(node.args) > place else node.kwargs.get("dim", default)
+
+
+def _is_assertion(node: Node) -> bool:
+    name = str(node.target)
+    return "_assert" in name or "sym_constrain_range" in name
+
+
+def _replace(value: Any, where: dict[Node, Place | Source]) -> Any:
+    if isinstance(value, Node):
+        return where[value]
+    if isinstance(value, (list, tuple)):
+        return tuple(_replace(item, where) for item in value)
+    if isinstance(value, dict):
+        return {key: _replace(item, where) for key, item in value.items()}
+    return value
+
+
+def _read_sources(exported: ExportedProgram) -> dict[str, Any]:
+    """Inputs as numbers, parameters and buffers as paths into the module, constants as tensors."""
+    signature = exported.graph_signature
+    sources: dict[str, Any] = {
+        str(name): number for number, name in enumerate(signature.user_inputs)
+    }
+    sources.update(signature.inputs_to_parameters)
+    sources.update(signature.inputs_to_buffers)
+    for name, target in signature.inputs_to_lifted_tensor_constants.items():
+        sources[name] = exported.constants[target]
+    return sources
