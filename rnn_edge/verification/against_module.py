@@ -1,0 +1,90 @@
+"""Compare a graph with the module it came from; a failure names output, shape and layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnn_edge.bundle import Bundle
+from rnn_edge.capture import evaluating
+from rnn_edge.capture.arguments import Arguments, TensorArgument, read_arguments
+from rnn_edge.contract import GraphContract
+from rnn_edge.errors import VerificationError
+from rnn_edge.runtime import Session
+from rnn_edge.verification.golden import read_golden_set
+from rnn_edge.verification.localization import compare_layers
+from rnn_edge.verification.oracle import Oracle
+from rnn_edge.verification.parity import MismatchError, Parity, check_parity
+from rnn_edge.verification.report import ParityReport
+
+
+def verify_against_module(session: Session, module: nn.Module, arguments: Arguments) -> Parity:
+    """Compare at sizes other than the examples'. Raises VerificationError."""
+    examples = {argument.name: argument.example.numpy() for argument in arguments.tensors}
+    traced = {
+        axis: argument.example.shape[dim]
+        for argument in arguments.tensors
+        for dim, axis in enumerate(argument.axes)
+        if axis is not None
+    }
+    with evaluating(module):
+        try:
+            return check_parity(session, Oracle(module, arguments), examples, traced)
+        except MismatchError as mismatch:
+            layers = compare_layers(session.path, module, arguments, mismatch.case.inputs)
+            wrong = next((each for each in layers if each.first_wrong_step is not None), None)
+            where = (
+                f"in layer {wrong.layer} at step {wrong.first_wrong_step}"
+                if wrong is not None
+                else "outside the recurrent layers"
+            )
+            raise VerificationError(
+                f"{str(mismatch).rstrip('.')}; the first difference is {where}. "
+                "Nothing that is wrong is to be shipped: report the module."
+            ) from None
+
+
+def verify_bundle_against_module(
+    bundle: Bundle,
+    module: nn.Module,
+    args: Any,
+    kwargs: Mapping[str, Any] | None,
+    provider: str,
+) -> ParityReport:
+    """As verify_against_module, with the golden inputs as examples where none are given."""
+    graph = bundle.graph()
+    arguments = _arguments_of(graph, bundle, module, args, kwargs)
+    return verify_against_module(Session(bundle, provider), module, arguments).report
+
+
+def _arguments_of(
+    graph: GraphContract,
+    bundle: Bundle,
+    module: nn.Module,
+    args: Any,
+    kwargs: Mapping[str, Any] | None,
+) -> Arguments:
+    golden, _ = read_golden_set(bundle.golden_sets()[0], graph)
+    if args is None and kwargs is None:
+        kwargs = {name: torch.from_numpy(array.copy()) for name, array in golden.items()}
+    arguments = read_arguments(module, args or (), kwargs, ())
+    names = [argument.name for argument in arguments.tensors]
+    expected = [spec.name for spec in graph.inputs]
+    if names != expected:
+        raise VerificationError(
+            f"forward() must take the inputs of the bundle, {', '.join(expected)}, "
+            f"got {', '.join(names)}. Give example arguments (args=...), or the right module."
+        )
+    tensors = tuple(
+        TensorArgument(
+            argument.name,
+            argument.example,
+            tuple(dim if isinstance(dim, str) else None for dim in spec.dims),
+        )
+        for argument, spec in zip(arguments.tensors, graph.inputs, strict=True)
+    )
+    return replace(arguments, tensors=tensors)

@@ -1,0 +1,106 @@
+"""What the eager module answers: in its own dtype, and in float64 as the truth."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from rnn_edge.capture.arguments import Arguments
+from rnn_edge.capture.program import flatten_outputs
+from rnn_edge.verification.sampling import Arrays
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One output: ``own`` in the module's dtype, ``truth`` in float64 where that could be had."""
+
+    own: np.ndarray
+    truth: np.ndarray
+
+
+class Oracle:
+    """An eager module, in eval mode, and a float64 copy of it.
+
+    ``kind`` is "float64 torch", or "float32 torch" for a module that does not run in float64.
+    """
+
+    def __init__(self, module: nn.Module, arguments: Arguments) -> None:
+        self._module = module
+        self._arguments = arguments
+        self._exact: nn.Module | None = copy.deepcopy(module).double().eval()
+
+    @property
+    def kind(self) -> str:
+        return "float64 torch" if self._exact is not None else "float32 torch"
+
+    def answer(self, inputs: Arrays) -> list[Answer]:
+        """The outputs for ``inputs``, which are in the order of the arguments.
+
+        Whatever forward() raises for inputs that it does not take passes through.
+        """
+        own = self._run(self._module, list(inputs.values()))
+        truth = self._run_in_float64(inputs)
+        if truth is None:
+            # Two kernels of torch's own then tell what the dtype loses.
+            truth = own
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of TF32 on devices that are not there
+                with torch.backends.mkldnn.flags(enabled=False):
+                    own = self._run(self._module, list(inputs.values()))
+        return [Answer(o, t) for o, t in zip(own, truth, strict=True)]
+
+    def _run_in_float64(self, inputs: Arrays) -> list[np.ndarray] | None:
+        if self._exact is None:
+            return None
+        arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in inputs.values()]
+        try:
+            with _Float64Constructors():
+                return self._run(self._exact, arrays)
+        except Exception:  # noqa: BLE001 (forward() is the user's: it may raise anything)
+            # A module that makes float32 tensors of its own cannot be run in float64.
+            self._exact = None
+            return None
+
+    def _run(self, module: nn.Module, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        args, kwargs = self._arguments.rebuild([_as_tensor(array) for array in arrays])
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            returned: Any = module(*args, **kwargs)
+        return [output.numpy() for output in flatten_outputs(returned).values()]
+
+
+def _as_tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(array, order="C"))
+
+
+class _Float64Constructors(TorchFunctionMode):
+    """What forward() makes without naming a dtype is float64, in this thread alone.
+
+    torch's default dtype would do the same to every thread of the process.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func in _CONSTRUCTORS and "dtype" not in (kwargs or {}) and made.dtype == torch.float32:
+            return made.double()
+        return made
+
+
+_CONSTRUCTORS = {
+    torch.zeros, torch.ones, torch.empty, torch.full, torch.eye, torch.tensor, torch.arange,
+    torch.linspace, torch.logspace, torch.scalar_tensor, torch.hann_window, torch.hamming_window,
+}  # fmt: skip

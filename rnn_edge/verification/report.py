@@ -1,0 +1,41 @@
+"""The evidence that a graph gives the module's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """The worst case of one output, that with the largest error in units of its tolerance.
+
+    ``error`` is the largest absolute difference from float64 torch; ``noise`` is what the module's
+    own dtype loses there (torch's own error, or the rounding of the answer); ``tolerance`` is what
+    was allowed; ``sizes`` are those of the axes there. For integer and boolean outputs all are
+    counts of wrong elements.
+    """
+
+    name: str
+    error: float
+    noise: float
+    tolerance: float
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """``oracle`` says what the answers were compared with, ``cases`` at which axis sizes."""
+
+    oracle: str
+    cases: tuple[Mapping[str, int], ...]
+    outputs: tuple[OutputParity, ...]
+
+    @property
+    def worst_ratio(self) -> float:
+        """The largest error in units of its tolerance: at most 1."""
+        return max(o.error / o.tolerance if o.tolerance else 0.0 for o in self.outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,85 @@
+"""Random inputs that a contract allows, at any sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rnn_edge.contract import GraphContract, TensorSpec
+from rnn_edge.verification.shapes import BATCH_AXIS
+
+Arrays = dict[str, np.ndarray]
+
+
+def sample_inputs(
+    contract: GraphContract,
+    examples: Mapping[str, np.ndarray],
+    sizes: Mapping[str, int],
+    random: np.random.Generator,
+    *,
+    sort_lengths: bool = False,
+    small_integers: bool = False,
+) -> Arrays:
+    """One array per input of ``contract``, with its named axes at ``sizes``.
+
+    Values are drawn from those of the example, so that they stay in the module's domain; a
+    constant floating-point example says nothing of it, and gives way to a normal distribution.
+    Bounded integers are uniform. Lengths hold 1 and the full size where there are two rows, and
+    fall with ``sort_lengths``. With ``small_integers``, those that are not known to be lengths or
+    bounded are at most the shortest axis: they may be lengths or places all the same.
+    """
+    arrays = {
+        spec.name: _sample(spec, examples[spec.name], sizes, random, sort_lengths)
+        for spec in contract.inputs
+    }
+    if small_integers:
+        shortest = min((size for axis, size in sizes.items() if axis != BATCH_AXIS), default=1)
+        for spec in contract.inputs:
+            if (
+                arrays[spec.name].dtype.kind in "iu"
+                and not spec.lengths_of
+                and spec.maximum is None
+            ):
+                arrays[spec.name] = np.minimum(arrays[spec.name], shortest)
+    return arrays
+
+
+def _sample(
+    spec: TensorSpec,
+    example: np.ndarray,
+    sizes: Mapping[str, int],
+    random: np.random.Generator,
+    sort_lengths: bool,
+) -> np.ndarray:
+    shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.dims)
+    dtype = example.dtype
+    if spec.lengths_of is not None and spec.lengths_of in sizes:
+        return _sample_lengths(shape, sizes[spec.lengths_of], random, sort_lengths).astype(dtype)
+    if dtype.kind in "iu" and spec.minimum is not None and spec.maximum is not None:
+        return random.integers(int(spec.minimum), int(spec.maximum) + 1, shape).astype(dtype)
+    if dtype.kind == "f" and (example.size < 2 or np.ptp(example) == 0):
+        return _clip(spec, random.standard_normal(shape)).astype(dtype)
+    return random.choice(example.reshape(-1), shape)
+
+
+def _sample_lengths(
+    shape: tuple[int, ...], longest: int, random: np.random.Generator, sort: bool
+) -> np.ndarray:
+    lengths = random.integers(1, longest + 1, shape)
+    flat = lengths.reshape(-1)
+    if flat.size >= 1:
+        flat[0] = longest
+    if flat.size >= 2:
+        flat[-1] = 1
+    if sort:
+        flat[::-1].sort()
+    else:
+        random.shuffle(flat)
+    return lengths
+
+
+def _clip(spec: TensorSpec, values: np.ndarray) -> np.ndarray:
+    if spec.minimum is None and spec.maximum is None:
+        return values
+    return np.clip(values, spec.minimum, spec.maximum)
