@@ -1,0 +1,1 @@
+"""Networks that the tasks share, as plain modules: features, recurrent core, head."""

@@ -1,0 +1,162 @@
+"""One profile run, from the bundle to the report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rnn_edge.bundle import Bundle
+from rnn_edge.contract import GraphContract
+from rnn_edge.errors import InputError
+from rnn_edge.extras import import_extra
+from rnn_edge.profiling.child import Program, session_program, torch_program
+from rnn_edge.profiling.cold_start import measure_cold_start
+from rnn_edge.profiling.engines import (
+    SessionEngine,
+    require_agreement,
+    torch_engines,
+    torch_threads,
+)
+from rnn_edge.profiling.inputs import Point, axis_sizes, grid, random_inputs
+from rnn_edge.profiling.latency import Arrays, Engine, Latency, time_engines
+from rnn_edge.profiling.memory import folder_bytes, measure_memory
+from rnn_edge.profiling.operators import measure_operators
+from rnn_edge.profiling.report import Profile
+from rnn_edge.runtime import Session
+from rnn_edge.version import VERSION
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def profile(
+    bundle: Bundle | str | Path,
+    *,
+    batches: Sequence[int] | None = None,
+    sequences: Sequence[int] | None = None,
+    against: str | None = None,
+    module: nn.Module | str | Path | None = None,
+    provider: str = "cpu",
+    threads: int = 1,
+    graph: str = "model",
+    calls: int = 1000,
+    seconds: float = 2.0,
+    processes: int = 5,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Profile:
+    """Measure a graph of a bundle (or a lone .onnx file) on random inputs that its contract allows.
+
+    ``batches`` and ``sequences`` are the sizes of those axes, every pair of them a point; left out,
+    a few are chosen. ``against="torch"`` measures the eager ``module`` (or the one in a checkpoint
+    folder) in the same run, call by call in alternating order, after checking that its answers are
+    the same. At each point every engine is called ``calls`` times, fewer (at least 20) when
+    ``seconds`` per engine are over; ``processes`` is the number of cold starts. ``progress`` is
+    told each stage.
+
+    Raises InputError for sizes that the graph does not take, VerificationError when the answers
+    differ, and what Session and load_checkpoint raise.
+    """
+    _check_numbers(threads=threads, calls=calls, processes=processes)
+    if against not in (None, "torch") or (against is None) != (module is None):
+        raise InputError(
+            'against must be "torch" together with a module, or both left out, '
+            f"got against={against!r} and {'no' if module is None else 'a'} module. Give both."
+        )
+    session = Session(bundle, provider, graph=graph, threads=threads)
+    points = grid(session.contract, batches, sequences)
+    inputs = RandomInputs(session.contract, seed)
+    engines: list[Engine] = [SessionEngine(session)]
+    if module is not None:
+        engines += torch_engines(module)
+
+    latencies: list[Latency] = []
+    with torch_threads(threads) if module is not None else nullcontext():
+        for point in points:
+            progress(f"latency at {point}")
+            latencies += _measure_point(engines, point, inputs, calls, seconds)
+
+    programs = _programs(session, graph, threads, module)
+    with TemporaryDirectory(prefix="rnn-edge-profile-") as place:
+        folder = Path(place)
+        progress("cold start")
+        smallest, largest = inputs.make(points[0]), inputs.make(points[-1])
+        starts = [measure_cold_start(each, smallest, folder, processes) for each in programs]
+        progress("memory")
+        memories = [measure_memory(each, largest, folder) for each in programs]
+        progress("operators")
+        operators, nodes = measure_operators(session, threads, inputs.maker(points[-1]), folder)
+
+    return Profile(
+        name=session.bundle.name if session.bundle else session.path.name,
+        graph=graph,
+        provider=provider,
+        threads=threads,
+        versions=_versions(with_torch=module is not None),
+        model_bytes=session.path.stat().st_size,
+        bundle_bytes=folder_bytes(session.bundle.path) if session.bundle else None,
+        latencies=tuple(latencies),
+        cold_starts=tuple(starts),
+        memories=tuple(memories),
+        operator_point=points[-1],
+        operators=tuple(operators),
+        nodes=tuple(nodes),
+    )
+
+
+class RandomInputs:
+    """Fresh random inputs for a contract, the same ones again for the same seed."""
+
+    def __init__(self, contract: GraphContract, seed: int) -> None:
+        self._contract = contract
+        self._generator = np.random.default_rng(seed)
+
+    def make(self, point: Point) -> Arrays:
+        return random_inputs(self._contract, axis_sizes(self._contract, point), self._generator)
+
+    def maker(self, point: Point) -> Callable[[], Arrays]:
+        return lambda: self.make(point)
+
+
+def _measure_point(
+    engines: Sequence[Engine], point: Point, inputs: RandomInputs, calls: int, seconds: float
+) -> list[Latency]:
+    require_agreement(engines, inputs.make(point))
+    samples = time_engines(
+        engines, inputs.maker(point), calls=calls, seconds=seconds * len(engines)
+    )
+    return [Latency(name, point, values) for name, values in samples.items()]
+
+
+def _programs(
+    session: Session, graph: str, threads: int, module: nn.Module | str | Path | None
+) -> list[Program]:
+    """What is started in processes of its own; a module in memory cannot be."""
+    source = session.bundle.path if session.bundle else session.path
+    ours = session_program(source, session.provider, graph, threads, trusted=True)
+    if isinstance(module, str | Path):
+        return [ours, torch_program(Path(module), threads)]
+    return [ours]
+
+
+def _check_numbers(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise InputError(f"{name} must be at least 1, got {number}. Raise it.")
+
+
+def _versions(with_torch: bool) -> dict[str, str]:
+    versions = {
+        "rnn-edge": VERSION,
+        "python": platform.python_version(),
+        "onnxruntime": str(import_extra("onnxruntime").__version__),
+    }
+    if with_torch:
+        versions["torch"] = str(import_extra("torch").__version__)
+    return versions

@@ -1,0 +1,254 @@
+"""Tell what class a text belongs to, positive or negative say, character by character."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnn_edge.batching import Batch, SequenceSplit
+from rnn_edge.contract import AxisLimits, CharacterFrontEnd, LabelDecoder
+from rnn_edge.errors import DataError
+from rnn_edge.extras import import_extra
+from rnn_edge.models.text_classifier import TextClassifier
+from rnn_edge.tasks.task import (
+    Deployment,
+    Interface,
+    ModelOptions,
+    Option,
+    Report,
+    Table,
+    Task,
+    TaskData,
+    TrainingOptions,
+)
+from rnn_edge.text_file import Table as CsvTable
+from rnn_edge.text_file import decode_text, parse_table, read_text
+from rnn_edge.vocabulary import PADDING_ID, Vocabulary
+
+TEST_SHARE = 0.2
+VALIDATION_SHARE = 0.05
+TEXT_COLUMNS = ("text", "review")
+# An epoch of training takes at least about this many texts: small data is gone through repeatedly.
+EPOCH_EXAMPLES = 2000
+# Share of the target that training spreads over all labels, against overconfidence.
+LABEL_SMOOTHING = 0.05
+LABEL_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {("0", "1"): ("negative", "positive")}
+
+
+class TrainingTexts(SequenceSplit):
+    """The training part. An epoch goes through it several times when it is small, so that the
+    same number of epochs serves a few hundred texts and many thousands."""
+
+    def __init__(self, sequences: Sequence[Tensor], targets: Tensor) -> None:
+        super().__init__(sequences, targets, PADDING_ID)
+        self.passes = max(1, round(EPOCH_EXAMPLES / len(self)))
+
+    def batch_count(self, batch_size: int) -> int:
+        return self.passes * super().batch_count(batch_size)
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        for _ in range(self.passes):
+            yield from super().batches(batch_size, generator)
+
+
+class Sentiment(Task):
+    model = ModelOptions(cell="gru", hidden_size=128, bidirectional=True, dropout=0.4)
+    training = TrainingOptions(
+        epochs=6, batch_size=64, lr=3e-3, weight_decay=0.01, schedule="one-cycle", averaging=0.99
+    )
+    options = (
+        Option("label_column", "label", "Column of the labels in the CSV file."),
+        Option(
+            "text_column",
+            None,
+            "Column of the texts in the CSV file; default text or review.",
+            kind=str,
+        ),
+        Option("embedding_size", 128, "Size of the vector that stands for a character.", minimum=1),
+        Option("token_dropout", 0.1, "Share of characters hidden while training.", minimum=0),
+        Option("max_length", 1000, "Characters of a text that are read, at most.", minimum=1),
+    )
+    embedded = ("reviews",)
+    data_help = "a CSV file with a label and a text in every row"
+    # Not the accuracy: little validation data gives the same one to many epochs, and the loss
+    # keeps the probabilities honest.
+    metric = "loss"
+
+    def load(self, data: str | None, seed: int) -> TaskData:
+        table = _read(data)
+        texts, names, labels = self._texts_and_labels(table)
+        longest = max(len(text) for text in texts)
+        cut = sum(len(text) > self.own["max_length"] for text in texts)
+        texts = [text[: self.own["max_length"]] for text in texts]
+        parts = split_by_label(labels, names, table.source, seed)
+        vocabulary = Vocabulary.build(texts[row] for row in parts[0])
+        ids = [torch.from_numpy(vocabulary.encode(text)) for text in texts]
+        chosen = [([ids[row] for row in part], torch.from_numpy(labels[part])) for part in parts]
+        train = TrainingTexts(*chosen[0])
+        validation, test = (SequenceSplit(*part, PADDING_ID) for part in chosen[1:])
+        description = (
+            f"{table.source}: {len(texts)} texts of up to {longest} characters, "
+            f"labels {', '.join(names)}; "
+            f"{len(train)} to train, {len(validation)} to validate, {len(test)} to test; "
+            f"{len(vocabulary)} characters"
+        )
+        if cut:
+            description += f"; {cut} texts cut to {self.own['max_length']} characters"
+        facts = {"longest": int(train.lengths.max())}
+        interface = Interface(vocabulary.front_end(), LabelDecoder(names), facts)
+        return TaskData(train, validation, test, interface, description)
+
+    def build(self, options: ModelOptions, interface: Interface) -> nn.Module:
+        front_end, decoder = _characters_and_labels(interface)
+        return TextClassifier(
+            len(front_end.vocabulary),
+            len(decoder.labels),
+            cell=options.cell,
+            embedding_size=self.own["embedding_size"],
+            hidden_size=options.hidden_size,
+            num_layers=options.num_layers,
+            bidirectional=options.bidirectional,
+            dropout=options.dropout,
+            token_dropout=self.own["token_dropout"],
+            unknown=front_end.unknown,
+        )
+
+    def loss(self, output: Any, batch: Batch) -> Tensor:
+        return F.cross_entropy(output, batch.targets, label_smoothing=LABEL_SMOOTHING)
+
+    def measure(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        return {"accuracy": (output.argmax(dim=1) == batch.targets).float().mean()}
+
+    def report(self, module: nn.Module, data: TaskData) -> Report:
+        _, decoder = _characters_and_labels(data.interface)
+        outputs, batches = zip(*self.predictions(module, data.test), strict=True)
+        predicted = torch.cat(outputs).argmax(dim=1).numpy()
+        true = torch.cat([batch.targets for batch in batches]).numpy()
+        train = data.train
+        assert isinstance(train, SequenceSplit)
+        majority = np.full_like(true, int(train.targets.bincount().argmax()))
+        return Report(
+            scores={
+                "model": _scores(true, predicted, decoder.labels),
+                f"always {decoder.labels[majority[0]]}": _scores(true, majority, decoder.labels),
+            },
+            tables=(_confusion(true, predicted, decoder.labels),),
+        )
+
+    def deployment(self, module: nn.Module, interface: Interface) -> Deployment:
+        front_end, decoder = _characters_and_labels(interface)
+        last = len(front_end.vocabulary) - 1
+        return Deployment(
+            args=(torch.arange(24).reshape(3, 8) % (last + 1), torch.tensor([5, 8, 2])),
+            axes=[("batch", "sequence"), ("batch",)],
+            output_names=["logits"],
+            front_end=front_end,
+            decoder=decoder,
+            limits={"sequence": AxisLimits(trained_maximum=interface.facts["longest"])},
+            bounds={"tokens": (0, last)},
+            meanings={
+                "tokens": "ids of the characters, rows filled up with padding",
+                "lengths": "number of characters in each row, at least 1",
+                "logits": "one number a label; softmax gives probabilities",
+            },
+        )
+
+    def _texts_and_labels(
+        self, table: CsvTable
+    ) -> tuple[list[str], tuple[str, ...], npt.NDArray[np.int64]]:
+        """The texts, the names of the labels, and int64[texts] places among the names."""
+        label_index = table.index(self.own["label_column"], "--label-column")
+        text_index = self._text_index(table)
+        for row in table.rows:
+            for index in (label_index, text_index):
+                if not row.fields[index].strip():
+                    raise DataError(
+                        f"column {table.columns[index]!r} of {table.source} must be filled in "
+                        f"every row, it is empty in line {row.line}. Fill or remove the row."
+                    )
+        texts = [row.fields[text_index].strip() for row in table.rows]
+        values = [row.fields[label_index].strip() for row in table.rows]
+        distinct = tuple(sorted(set(values)))
+        if len(distinct) == 1:
+            raise DataError(
+                f"labels of {table.source} must have two values or more, got {distinct[0]!r} "
+                "alone. Add texts with another label."
+            )
+        places = {value: place for place, value in enumerate(distinct)}
+        labels = np.array([places[value] for value in values], dtype=np.int64)
+        return texts, LABEL_NAMES.get(distinct, distinct), labels
+
+    def _text_index(self, table: CsvTable) -> int:
+        if self.own["text_column"] is not None:
+            return table.index(self.own["text_column"], "--text-column")
+        found = [name for name in TEXT_COLUMNS if name in table.columns]
+        return table.index(found[0] if found else TEXT_COLUMNS[0], "--text-column")
+
+
+def split_by_label(
+    labels: npt.NDArray[np.int64], names: tuple[str, ...], source: str, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Random rows for training, validation and test, each label in the same shares everywhere.
+
+    Rows come back in the order of the file. Raises DataError when a label has fewer than 3 rows.
+    """
+    chance = np.random.default_rng(seed)
+    part_of = np.zeros(len(labels), dtype=np.int64)
+    for place, name in enumerate(names):
+        rows = chance.permutation(np.flatnonzero(labels == place))
+        if len(rows) < 3:
+            raise DataError(
+                f"every label of {source} must have 3 rows or more (for training, validation and "
+                f"test), got {len(rows)} of {name!r}. Add rows, or choose another --label-column."
+            )
+        tested = max(1, round(TEST_SHARE * len(rows)))
+        validated = max(1, round(VALIDATION_SHARE * len(rows)))
+        part_of[rows[:tested]] = 2
+        part_of[rows[tested : tested + validated]] = 1
+    train, validation, test = (np.flatnonzero(part_of == part) for part in range(3))
+    return train, validation, test
+
+
+def _read(data: str | None) -> CsvTable:
+    if data is not None and data not in Sentiment.embedded:
+        return parse_table(read_text(data), data)
+    content = (files("rnn_edge.tasks") / "data" / "reviews.csv").read_bytes()
+    return parse_table(decode_text(content, "reviews"), "reviews")
+
+
+def _characters_and_labels(interface: Interface) -> tuple[CharacterFrontEnd, LabelDecoder]:
+    assert isinstance(interface.front_end, CharacterFrontEnd)
+    assert isinstance(interface.decoder, LabelDecoder)
+    return interface.front_end, interface.decoder
+
+
+def _scores(
+    true: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], labels: tuple[str, ...]
+) -> dict[str, float]:
+    """Accuracy, and the F1 of the second of two labels or the mean F1 of several."""
+    metrics = import_extra("sklearn.metrics")
+    two = len(labels) == 2
+    f1 = metrics.f1_score(true, predicted, average="binary" if two else "macro", zero_division=0)
+    name = f"F1 of {labels[1]}" if two else "mean F1"
+    return {"accuracy": float(metrics.accuracy_score(true, predicted)), name: float(f1)}
+
+
+def _confusion(
+    true: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], labels: tuple[str, ...]
+) -> Table:
+    counts = import_extra("sklearn.metrics").confusion_matrix(
+        true, predicted, labels=range(len(labels))
+    )
+    rows: list[tuple[str | int, ...]] = [
+        (label, *map(int, row)) for label, row in zip(labels, counts, strict=True)
+    ]
+    return Table(
+        "Test texts by label (rows) and prediction (columns)", ("label", *labels), tuple(rows)
+    )
