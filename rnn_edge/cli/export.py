@@ -1,0 +1,108 @@
+"""`rnn-edge export`: a checkpoint or a person's own module becomes a verified bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rnn_edge.cli.options import json_option
+from rnn_edge.cli.output import print_json, say
+from rnn_edge.cli.parity import print_parity
+from rnn_edge.cli.source_options import input_option, open_module, quiet_forward, weights_option
+from rnn_edge.source.declarations import Declaration, make_examples
+from rnn_edge.source.module_file import is_module_file, name_module
+
+if TYPE_CHECKING:
+    from rnn_edge.bundle import Bundle
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@weights_option
+@input_option
+@click.option(
+    "--output-name",
+    "output_names",
+    metavar="NAME",
+    multiple=True,
+    help="Name of an output of that module. Once per output, in order.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of the bundle.  [default: exported/ and the name of SOURCE]",
+)
+@json_option
+def export(
+    source: Path,
+    weights: Path | None,
+    inputs: Sequence[Declaration],
+    output_names: Sequence[str],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Export SOURCE to a bundle that any app can run.
+
+    SOURCE is a checkpoint folder, or path/to/file.py:callable with at least one --input; callable
+    returns the nn.Module. The graph is compared with the module at other lengths and batches; if
+    any answer is off, nothing is written.
+
+    Example: rnn-edge export net.py:Tagger --weights net.pt --input "x:float32[batch,sequence,40]"
+    """
+    own = is_module_file(str(source))
+    if own and not inputs:
+        raise click.UsageError('a module needs --input, such as "x:float32[batch,sequence,40]".')
+    if not own and (weights is not None or inputs or output_names):
+        raise click.UsageError(
+            "--weights, --input and --output-name go with path/to/file.py:callable; "
+            "a checkpoint knows its own."
+        )
+    target = output or Path("exported") / (
+        name_module(str(source)) if own else source.resolve().name
+    )
+    say(f"Exporting {source} and verifying it at other lengths and batches ...")
+    if own:
+        bundle = _export_module(source, weights, inputs, output_names, target)
+    else:
+        from rnn_edge.checkpoint import load_checkpoint
+        from rnn_edge.exporting import export_checkpoint
+
+        bundle = export_checkpoint(load_checkpoint(source), target)
+    _show(bundle, as_json)
+
+
+def _export_module(
+    source: Path,
+    weights: Path | None,
+    inputs: Sequence[Declaration],
+    output_names: Sequence[str],
+    target: Path,
+) -> Bundle:
+    from rnn_edge.exporting import export as export_module
+
+    module = open_module(source, weights)
+    with quiet_forward():
+        examples = make_examples(module, inputs)
+        return export_module(
+            module,
+            examples.args,
+            target,
+            axes=examples.axes,
+            kwargs=examples.kwargs,
+            bounds=examples.bounds,
+            output_names=list(output_names) or None,
+        )
+
+
+def _show(bundle: Bundle, as_json: bool) -> None:
+    if as_json:
+        found = {key: bundle.evidence[key] for key in ("files", "parity")}
+        print_json({"bundle": str(bundle.path), **found})
+        return
+    print_parity(bundle.evidence["parity"])
+    size = bundle.graph_path().stat().st_size
+    click.echo(f"Wrote {bundle.path} ({size:,} bytes of model.onnx).")

@@ -1,0 +1,93 @@
+"""Pictures of answers: probability bars, and series with what the model makes of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rnn_edge.cli.tables import excerpt
+from rnn_edge.contract import SeriesFrontEnd
+from rnn_edge.errors import InputError
+from rnn_edge.extras import import_extra
+from rnn_edge.runtime import Pipeline
+from rnn_edge.runtime.decoders import Answer, LabelAnswer, ValueAnswer
+from rnn_edge.runtime.pipeline import Sample
+
+MOST_PANELS = 8
+MOST_BARS = 20
+# A forecast behind a longer past would be a dot at the edge.
+MOST_STEPS_BEFORE_FORECAST = 200
+
+
+def require_plotting() -> None:
+    """Raise MissingExtraError now, rather than after the work, when matplotlib is missing."""
+    import_extra("matplotlib.figure")
+
+
+def plot_answers(
+    pipeline: Pipeline, samples: Sequence[Sample], answers: Sequence[Answer], path: Path
+) -> None:
+    """Write a PNG file with one panel a sample, the first MOST_PANELS of them.
+
+    Raises InputError when ``path`` cannot be written or does not end in .png.
+    """
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--plot must name a .png file, got {path}. Change the ending.")
+    count = min(len(answers), MOST_PANELS)
+    figure = import_extra("matplotlib.figure").Figure(
+        figsize=(8, 3 * count), layout="constrained", dpi=120
+    )
+    panels = figure.subplots(count, squeeze=False)[:, 0]
+    for panel, sample, answer in zip(panels, samples, answers, strict=False):
+        # A lone $ would start a formula.
+        panel.set_title(excerpt(sample.excerpt).replace("$", r"\$"), loc="left", fontsize=10)
+        if isinstance(answer, LabelAnswer):
+            _draw_labels(panel, answer)
+        else:
+            _draw_values(panel, pipeline, sample, answer)
+    try:
+        with warnings.catch_warnings():
+            # The font that comes with matplotlib lacks Chinese; boxes in a title do no harm.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(path)
+    except OSError as error:
+        raise InputError(
+            f"{path} must be a place to write a file, got: {error.strerror}. Choose another."
+        ) from None
+
+
+def _draw_labels(panel: Any, answer: LabelAnswer) -> None:
+    if answer.has_steps:
+        for label, probabilities in zip(answer.labels, answer.probabilities.T, strict=True):
+            panel.plot(range(1, len(probabilities) + 1), probabilities, label=label)
+        panel.set(xlabel="step", ylabel="probability", ylim=(0, 1))
+        panel.legend(fontsize=8)
+        return
+    order = answer.probabilities.argsort()[-MOST_BARS:]
+    bars = panel.barh([answer.labels[place] for place in order], answer.probabilities[order])
+    panel.bar_label(bars, fmt="%.3f", padding=3)
+    panel.set(xlabel="probability", xlim=(0, 1.1))
+
+
+def _draw_values(panel: Any, pipeline: Pipeline, sample: Sample, answer: ValueAnswer) -> None:
+    """The columns that are answered, as they were given and as the model says."""
+    time = len(sample.sequence)
+    first = 0 if answer.has_steps else max(0, time - MOST_STEPS_BEFORE_FORECAST)
+    if isinstance(pipeline.front_end, SeriesFrontEnd):
+        names = pipeline.front_end.columns
+        shown = [name for name in names if name in answer.columns] or list(names)
+        for name in shown:
+            column = sample.sequence[first:, names.index(name)]
+            marker = "." if len(column) < 50 else ""
+            panel.plot(range(first + 1, time + 1), column, marker=marker, label=name)
+    for place, name in enumerate(answer.columns):
+        if answer.has_steps:
+            steps = range(1, len(answer.values) + 1)
+            panel.plot(steps, answer.values[:, place], "--", label=f"{name}, model")
+        else:
+            panel.plot([time + 1], answer.values[place : place + 1], "o", label=f"{name}, model")
+    panel.set_xlabel("step")
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.legend(fontsize=8)

@@ -1,0 +1,238 @@
+"""`rnn-edge run`: what a person has in, what a person reads out."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnn_edge.cli.options import json_option, provider_option
+from rnn_edge.cli.output import print_json, say
+from rnn_edge.cli.tables import excerpt, print_table
+from rnn_edge.errors import InputError
+
+if TYPE_CHECKING:
+    from rnn_edge.runtime import Pipeline
+    from rnn_edge.runtime.decoders import Answer
+    from rnn_edge.runtime.pipeline import Sample
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The inputs as they stand on the command line."""
+
+    files: tuple[str, ...]
+    texts: tuple[str, ...]
+    lines: bool
+    last: int | None
+    invert: bool
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.files and not self.texts
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="[INPUT]...", nargs=-1)
+@click.option("--text", "texts", multiple=True, help="An input itself; may be repeated.")
+@click.option("--lines", is_flag=True, help="Every line of an INPUT is an input of its own.")
+@click.option(
+    "--last", type=click.IntRange(1), metavar="N", help="Of a series or a text, the last N steps."
+)
+@click.option("--invert", is_flag=True, help="Images are dark on light.")
+@click.option("--prompt", help="Text that a language model continues; default: a new line.")
+@click.option("--length", type=int, help="Characters to generate.  [default: 200]")
+@click.option("--temperature", type=float, help="0 takes the likeliest.  [default: 1.0]")
+@click.option("--top-k", type=int, help="Choose among the K likeliest characters only.")
+@click.option("--seed", type=int, help="The same seed generates the same text.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the answers into a PNG file.")
+@provider_option
+@json_option
+def run(
+    bundle: Path,
+    inputs: tuple[str, ...],
+    texts: tuple[str, ...],
+    lines: bool,
+    last: int | None,
+    invert: bool,
+    prompt: str | None,
+    plot: Path | None,
+    provider: str,
+    as_json: bool,
+    **sampling: Any,
+) -> None:
+    """Run BUNDLE, or a lone .onnx file, on text, numbers or images.
+
+    An INPUT is a file: a UTF-8 text, a CSV of numbers (a header line names the columns), or a PNG
+    image, as the bundle takes it; - and a pipe are standard input. Several inputs share batches,
+    and the answers keep their order. A language model continues --prompt, or the text that it is
+    given.
+
+    Example: rnn-edge run exported/reviews --text "Quick and friendly"
+    """
+    from rnn_edge.runtime import Pipeline
+
+    if plot is not None:
+        from rnn_edge.cli.plots import require_plotting
+
+        require_plotting()
+    given = _Given(inputs, texts, lines, last, invert)
+    generation = {name: value for name, value in sampling.items() if value is not None}
+    if prompt is not None:
+        generation["prompt"] = prompt
+    pipeline = Pipeline(bundle, provider)
+    with _one_warning():
+        if pipeline.generates:
+            flags = {"--plot": plot, "--lines": lines, "--last": last, "--invert": invert}
+            _refuse("for a language model", flags)
+            _generate(pipeline, given, generation, as_json)
+        else:
+            flags = {f"--{name.replace('_', '-')}": True for name in generation}
+            _refuse("for a bundle that is no language model", flags)
+            _answer(pipeline, given, plot, as_json)
+
+
+def _refuse(where: str, options: Mapping[str, object]) -> None:
+    """Raise InputError when one of ``options``, flag -> value, was given."""
+    given = [flag for flag, value in options.items() if value]
+    if given:
+        raise InputError(f"{', '.join(given)} must be left out {where}. Leave it out.")
+
+
+def _answer(pipeline: Pipeline, given: _Given, plot: Path | None, as_json: bool) -> None:
+    if pipeline.reads_images:
+        _refuse("for images", {"--lines": given.lines, "--last": given.last})
+    else:
+        _refuse("for anything but images", {"--invert": given.invert})
+    samples = _samples(pipeline, given)
+    answers = pipeline.answer(samples)
+    if plot is not None:
+        from rnn_edge.cli.plots import plot_answers
+
+        plot_answers(pipeline, samples, answers, plot)
+    if as_json:
+        print_json(_document(pipeline, samples, answers))
+    else:
+        _show(samples, answers)
+
+
+def _samples(pipeline: Pipeline, given: _Given) -> list[Sample]:
+    if given.is_empty and sys.stdin.isatty():
+        raise click.UsageError("Give an INPUT file, --text, or pipe something in.")
+    files = (STANDARD_INPUT,) if given.is_empty else given.files
+    samples: list[Sample] = []
+    for name in files:
+        content, source = _content(name)
+        if given.lines:
+            samples += pipeline.read_lines(content, source)
+        else:
+            samples.append(pipeline.read(content, source, invert=given.invert))
+    for number, text in enumerate(given.texts, 1):
+        source = "--text" if len(given.texts) == 1 else f"--text number {number}"
+        samples.append(pipeline.read_line(text, source))
+    if given.last is None:
+        return samples
+    return [replace(sample, sequence=sample.sequence[-given.last :]) for sample in samples]
+
+
+def _prompt(given: _Given, prompt: str | None) -> str | None:
+    """The one text to continue; None for the start of a line."""
+    from rnn_edge.text_file import decode_text
+
+    prompts = [*([] if prompt is None else [prompt]), *given.texts]
+    files: Sequence[str] = given.files
+    if not prompts and not files and not sys.stdin.isatty():
+        files = [STANDARD_INPUT]
+    for name in files:
+        content, source = _content(name)
+        if content or given.files:
+            prompts.append(decode_text(content, source).removesuffix("\n"))
+    if len(prompts) > 1:
+        raise InputError(f"a language model must get one prompt, got {len(prompts)}. Give one.")
+    return prompts[0] if prompts else None
+
+
+def _content(name: str) -> tuple[bytes, str]:
+    """The bytes of a file or of standard input, and what errors call it."""
+    from rnn_edge.runtime.pipeline import file_content
+
+    if name == STANDARD_INPUT:
+        return sys.stdin.buffer.read(), "standard input"
+    return file_content(name), name
+
+
+def _generate(pipeline: Pipeline, given: _Given, options: Mapping[str, Any], as_json: bool) -> None:
+    from rnn_edge.runtime import Sampling
+
+    chosen = {"seed": secrets.randbelow(1 << 32), **options}
+    prompt = _prompt(given, chosen.pop("prompt", None))
+    sampling = Sampling(**chosen)
+    text = pipeline.generate(prompt, sampling)
+    if as_json:
+        document = {"provider": pipeline.session.provider, "prompt": prompt, **asdict(sampling)}
+        print_json({**document, "text": "".join(text)})
+        return
+    click.echo(prompt or "", nl=False)
+    for character in text:
+        click.echo(character, nl=False)
+    click.echo()
+
+
+def _document(
+    pipeline: Pipeline, samples: Sequence[Sample], answers: Sequence[Answer]
+) -> dict[str, Any]:
+    return {
+        "provider": pipeline.session.provider,
+        "results": [
+            {"input": sample.excerpt, **answer.to_dict()}
+            for sample, answer in zip(samples, answers, strict=True)
+        ],
+    }
+
+
+def _show(samples: Sequence[Sample], answers: Sequence[Answer]) -> None:
+    from rnn_edge.runtime.decoders import LabelAnswer
+
+    if len(answers) == 1 and isinstance(answers[0], LabelAnswer) and not answers[0].has_steps:
+        pairs = zip(answers[0].labels, answers[0].probabilities.tolist(), strict=True)
+        print_table(("label", "probability"), sorted(pairs, key=itemgetter(1), reverse=True))
+        return
+    names = ("label", "probability") if isinstance(answers[0], LabelAnswer) else answers[0].columns
+    with_input = ("input",) if len(answers) > 1 else ()
+    with_step = ("step",) if answers[0].has_steps else ()
+    rows = [
+        (*([excerpt(sample.excerpt)] if with_input else []), *([step] if with_step else []), *row)
+        for sample, answer in zip(samples, answers, strict=True)
+        for step, row in enumerate(answer.rows(), 1)
+    ]
+    print_table((*with_input, *with_step, *names), rows)
+
+
+@contextmanager
+def _one_warning() -> Iterator[None]:
+    """Say one line about sequences longer than the model was trained on, the longest first."""
+    from rnn_edge.runtime import LongSequenceWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LongSequenceWarning)
+        yield
+    told = False
+    for warning in caught:
+        if not issubclass(warning.category, LongSequenceWarning):
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+        elif not told:
+            say(f"Warning: {warning.message}")
+            told = True

@@ -1,0 +1,81 @@
+"""What commands share that take a person's own module."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnn_edge.cli.options import Command
+from rnn_edge.errors import InputError
+from rnn_edge.source.declarations import Declaration, read_declaration
+from rnn_edge.source.module_file import is_module_file, load_module
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Input(click.ParamType[Declaration]):
+    """``x:float32[batch,sequence,40]``; ``tokens:int64[batch,sequence]<5000``."""
+
+    name = "INPUT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Declaration:
+        if isinstance(value, Declaration):
+            return value
+        try:
+            return read_declaration(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+def weights_option(command: Command) -> Command:
+    return click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        help="Weights of a module from a Python file: safetensors, or what torch.save wrote.",
+    )(command)
+
+
+def input_option(command: Command) -> Command:
+    return click.option(
+        "--input",
+        "inputs",
+        type=Input(),
+        multiple=True,
+        help="An input of that module as name:dtype[dims]; names in dims are dynamic axes, <N "
+        "bounds ids, and state.0 is the first item of a tuple. Once per input.",
+    )(command)
+
+
+def open_module(source: Path, weights: Path | None) -> nn.Module:
+    """The module of ``path/to/file.py:callable`` with ``weights``, or that of a checkpoint folder.
+
+    Raises SourceError and CheckpointError.
+    """
+    if not is_module_file(str(source)):
+        if weights is not None:
+            raise click.UsageError("--weights goes with a Python file; a checkpoint has its own.")
+        from rnn_edge.checkpoint import load_checkpoint
+
+        return load_checkpoint(source).module
+    module = load_module(str(source))
+    from rnn_edge.source.weights import fold_weight_norm, load_weights
+
+    if weights is not None:
+        load_weights(module, weights)
+    fold_weight_norm(module)
+    return module
+
+
+@contextmanager
+def quiet_forward() -> Iterator[None]:
+    """Send to stderr what a module prints, since stdout is for the command's own results."""
+    with redirect_stdout(sys.stderr):
+        yield
