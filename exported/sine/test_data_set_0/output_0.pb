@@ -1,0 +1,2 @@
+B
+predictionJO0t=Ò]>

@@ -1,0 +1,2 @@
+B
+predictionJ&g¿ô·¿QÁã?ù›¾U>G¿

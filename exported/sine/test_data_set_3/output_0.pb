@@ -1,0 +1,2 @@
+B
+predictionJÅ§ö?Mèš?
