@@ -1,0 +1,101 @@
+"""A refusal names the part of the module, the file and line, the construct and the change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnn_edge
+from rnn_edge.errors import ExportError
+
+
+class Head(nn.Module):
+    def __init__(self, run: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self._run = run
+
+    def forward(self, y: Tensor) -> Any:
+        return self._run(y)
+
+
+class Tagger(nn.Module):
+    def __init__(self, run: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.core = nn.GRU(4, 3, batch_first=True)
+        self.heads = nn.ModuleList([Head(run)])
+
+    def forward(self, x: Tensor) -> Any:
+        return self.heads[0](self.core(x)[0])
+
+
+def branch(y: Tensor) -> Tensor:
+    if y.sum() > 0:
+        return y
+    return -y
+
+
+def loop_until(y: Tensor) -> Tensor:
+    while y.abs().max() > 0.5:
+        y = y / 2
+    return y
+
+
+def count(y: Tensor) -> Tensor:
+    steps = int(y.sum())
+    return y * steps
+
+
+def leave_for_numpy(y: Tensor) -> Tensor:
+    return y + torch.tensor(y.detach().numpy().mean())
+
+
+def list_values(y: Tensor) -> Tensor:
+    return torch.stack([value * y for value in y.tolist()])
+
+
+def assert_values(y: Tensor) -> Tensor:
+    assert y.max() < 100
+    return y
+
+
+def line_of(run: Callable[[Tensor], Any], offset: int) -> int:
+    return run.__code__.co_firstlineno + offset
+
+
+@pytest.mark.parametrize(
+    ("run", "offset", "construct", "change"),
+    [
+        (branch, 1, "a branch on a value in `if y.sum() > 0:`", "torch.where or a mask"),
+        (loop_until, 1, "a loop that ends when a value says so", "a fixed number of steps"),
+        (count, 1, "into a Python number in `steps = int(y.sum())`", "replace int()"),
+        (leave_for_numpy, 1, "a detour through numpy", "use the torch function"),
+        (list_values, 1, "a tensor turned into Python numbers", "leave out .item() or .tolist()"),
+        (assert_values, 1, "an assertion about values", "Remove it"),
+    ],
+)
+def test_refusal_names_part_line_construct_and_change(
+    run: Callable[[Tensor], Any],
+    offset: int,
+    construct: str,
+    change: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    place = f" at {Path(__file__).name}:{line_of(run, offset)}. "
+    with pytest.raises(ExportError, match=re.escape(place)) as caught:
+        rnn_edge.export(
+            Tagger(run), torch.ones(2, 5, 4), tmp_path / "out", axes=[("batch", "time", None)]
+        )
+    message = str(caught.value)
+    assert message.startswith("Tagger.heads.0 must be traceable")
+    assert construct in message
+    assert change in message
+    assert "\n" not in message
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,36 @@
+"""All cases, by family and by name."""
+
+from __future__ import annotations
+
+from collection import (
+    attention,
+    cells,
+    containers,
+    convolutional,
+    decoders,
+    forecasting,
+    layers,
+    loops,
+    memory,
+    packing,
+    speech,
+)
+from collection.case import Case
+
+FAMILIES: dict[str, list[Case]] = {
+    "layers": layers.CASES,
+    "packing": packing.CASES,
+    "loops": loops.CASES,
+    "cells": cells.CASES,
+    "decoders": decoders.CASES,
+    "convolutional": convolutional.CASES,
+    "attention": attention.CASES,
+    "speech": speech.CASES,
+    "forecasting": forecasting.CASES,
+    "memory": memory.CASES,
+    "containers": containers.CASES,
+}
+
+CASES: dict[str, Case] = {
+    f"{family}-{case.title()}": case for family, cases in FAMILIES.items() for case in cases
+}

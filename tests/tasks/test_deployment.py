@@ -1,0 +1,46 @@
+"""Every task exports with every cell; the gate of export is what compares the answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import rnn_edge
+from rnn_edge.checkpoint import Checkpoint
+from rnn_edge.exporting import export_checkpoint
+from rnn_edge.tasks import task_class, task_summaries
+from rnn_edge.tasks.task import CELLS, TaskData
+
+TASKS = sorted(task_summaries())
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, TaskData]:
+    return {name: task_class(name)().load(None, seed=0) for name in TASKS}
+
+
+def untrained(name: str, cell: str, bidirectional: bool, data: dict[str, TaskData]) -> Checkpoint:
+    task = task_class(name)()
+    options = replace(
+        task.model, cell=cell, hidden_size=6, num_layers=2, bidirectional=bidirectional
+    )
+    interface = data[name].interface
+    return Checkpoint(Path(name), task.build(options, interface).eval(), task, interface, {})
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", TASKS)
+def test_task_exports_with_cell(
+    name: str, cell: str, data: dict[str, TaskData], tmp_path: Path
+) -> None:
+    bidirectional = not task_class(name).causal
+    bundle = export_checkpoint(untrained(name, cell, bidirectional, data), tmp_path / "bundle")
+    assert bundle.contract.task == name
+    assert bundle.contract.front_end == data[name].interface.front_end
+    assert bundle.contract.decoder is not None
+    assert {"batch", "sequence"} <= bundle.graph().axes.keys()
+    assert bundle.graph().axes["sequence"].minimum == 1
+    assert bundle.graph().axes["sequence"].maximum is None
+    assert len(rnn_edge.verify(bundle).cases) >= 3
