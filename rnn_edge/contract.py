@@ -54,11 +54,14 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class StatePair:
-    """An input that takes what an output gave in the call before; ``initial`` starts a sequence."""
+    """An input that takes what an output gave in the call before; ``initial`` starts a sequence.
+
+    ``batch_axis`` is None for a state that all rows of a batch share, such as a step counter.
+    """
 
     input: str
     output: str
-    batch_axis: int
+    batch_axis: int | None
     initial: float = 0.0
 
 
@@ -72,14 +75,35 @@ class AxisLimits:
 
 
 @dataclass(frozen=True)
+class StreamRule:
+    """How a graph is called chunk by chunk, its states carried from one call to the next.
+
+    ``axis`` is the axis of time of a chunk. Inputs without it, states apart, are asked for when a
+    stream starts and may stay as they are. What comes out is, over all calls, what the model gives
+    for the whole sequence, less its last ``latency`` frames. ``reset`` names the boolean input that
+    is True for the rows that start anew in this call; without it a row starts anew when its states
+    have their initial values. With ``in_step``, all rows of a batch must be at the same step.
+    """
+
+    axis: str
+    latency: int = 0
+    reset: str | None = None
+    in_step: bool = False
+
+
+@dataclass(frozen=True)
 class GraphContract:
-    """One .onnx file: its tensors in the file's order, state pairs, limits of dynamic axes."""
+    """One .onnx file: its tensors in the file's order, state pairs, limits of dynamic axes.
+
+    ``stream`` is set for a graph that takes a sequence in chunks.
+    """
 
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     states: tuple[StatePair, ...] = ()
     axes: Mapping[str, AxisLimits] = field(default_factory=dict)
+    stream: StreamRule | None = None
 
     def input(self, name: str) -> TensorSpec:
         return _named(self.inputs, name, "input")
@@ -246,6 +270,7 @@ def _graph_from(data: Mapping[str, Any]) -> GraphContract:
         "outputs": tuple(_record(TensorSpec, item) for item in data["outputs"]),
         "states": tuple(_record(StatePair, item) for item in data.get("states", ())),
         "axes": {name: _record(AxisLimits, item) for name, item in data.get("axes", {}).items()},
+        "stream": _record(StreamRule, data["stream"]) if data.get("stream") is not None else None,
     }
     return _record(GraphContract, {**data, **parts})
 

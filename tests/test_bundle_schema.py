@@ -26,6 +26,7 @@ RECORDS = [
     contract.GraphContract,
     contract.TensorSpec,
     contract.StatePair,
+    contract.StreamRule,
     contract.AxisLimits,
     *contract.FRONT_ENDS.values(),
     *contract.DECODERS.values(),

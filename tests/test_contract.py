@@ -21,6 +21,7 @@ from rnn_edge.contract import (
     NextCharacterDecoder,
     SeriesFrontEnd,
     StatePair,
+    StreamRule,
     TensorSpec,
     ValueDecoder,
 )
@@ -39,6 +40,7 @@ GRAPH = GraphContract(
     ),
     states=(StatePair("h_0", "h_n", batch_axis=1, initial=0.5),),
     axes={"sequence": AxisLimits(1, None, 200), "batch": AxisLimits(maximum=64)},
+    stream=StreamRule("sequence", latency=3, reset="reset", in_step=True),
 )
 FRONT_END_EXAMPLES: list[FrontEnd | None] = [
     None,
