@@ -20,11 +20,13 @@ UNSEEN_SIZES = ((3, 11), (1, 8), (5, 23))
 class Input:
     """One tensor of forward()'s arguments; a name among ``dims`` is a dynamic axis.
 
-    ``draw`` takes the shape, the sizes of all axes by name, and a generator.
+    ``draw`` takes the shape, the sizes of all axes by name, and a generator. Whole numbers are
+    below ``bound``.
     """
 
     dims: tuple[str | int, ...]
     draw: Callable[[tuple[int, ...], Mapping[str, int], Generator], Tensor]
+    bound: int | None = None
 
     def axes(self) -> tuple[str | None, ...]:
         return tuple(dim if isinstance(dim, str) else None for dim in self.dims)
@@ -41,7 +43,9 @@ def floats(*dims: str | int, dtype: torch.dtype = torch.float32) -> Input:
 
 def ids(count: int, *dims: str | int) -> Input:
     """Whole numbers below ``count``."""
-    return Input(dims, lambda shape, _, random: torch.randint(count, shape, generator=random))
+    return Input(
+        dims, lambda shape, _, random: torch.randint(count, shape, generator=random), count
+    )
 
 
 def flags(*dims: str | int) -> Input:
