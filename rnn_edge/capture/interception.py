@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from rnn_edge.capture import layers, packing
+from rnn_edge.capture import layers, packing, pooling
 
 _KERNELS = torch._C._VariableFunctions
 
@@ -69,4 +70,6 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     _KERNELS.rnn_relu: partial(layers.run_rnn, "relu"),
     _KERNELS._pack_padded_sequence: packing.pack,
     _KERNELS._pad_packed_sequence: packing.pad,
+    torch.max_pool1d: pooling.max_pool1d,
+    functional.max_pool1d: pooling.max_pool1d,
 }

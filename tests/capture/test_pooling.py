@@ -1,0 +1,54 @@
+"""Max pooling over time keeps time dynamic, in every form of the call: as eager torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import rnn_edge
+from rnn_edge.capture.pooling import max_pool1d
+
+
+class PooledThenGRU(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool1d(3, stride=1, padding=1)
+        self.rnn = nn.GRU(4, 3, batch_first=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y = x.transpose(1, 2)
+        return (
+            self.rnn(self.pool(y).transpose(1, 2))[0],
+            functional.max_pool1d(y, 2, ceil_mode=True),
+            torch.max_pool1d(y, [2], stride=1, dilation=2),
+        )
+
+
+def test_pooled_layers_equal_eager_torch_at_unseen_sizes(tmp_path: Path) -> None:
+    module = PooledThenGRU().eval()
+    axes = [("batch", "sequence", None)]
+    bundle = rnn_edge.export(module, (torch.randn(2, 6, 4),), tmp_path / "bundle", axes=axes)
+    session = rnn_edge.Session(bundle)
+    for batch, steps in ((1, 3), (3, 11), (5, 24)):
+        x = torch.randn(batch, steps, 4)
+        with torch.no_grad():
+            expected = module(x)
+        for array, tensor in zip(session.run(x.numpy()), expected, strict=True):
+            torch.testing.assert_close(torch.from_numpy(array), tensor)
+
+
+@pytest.mark.parametrize("steps", [4, 7])
+@pytest.mark.parametrize("stride", [None, 1, 3])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_form_for_two_axes_equals_torch(
+    steps: int, stride: int | None, padding: int, ceil_mode: bool
+) -> None:
+    x = torch.randn(2, 3, steps)
+    expected = functional.max_pool1d(x, 2, stride, padding, ceil_mode=ceil_mode)
+    torch.testing.assert_close(max_pool1d(x, 2, stride, padding, 1, ceil_mode), expected)
+    torch.testing.assert_close(max_pool1d(x[0], (2,), stride, padding, 1, ceil_mode), expected[0])
