@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from rnn_edge.capture import layers, packing, pooling
+from rnn_edge.capture import layers, packing, padding, pooling, values
 
 _KERNELS = torch._C._VariableFunctions
 
@@ -39,6 +39,8 @@ class Interception(TorchFunctionMode):
             return stand_in(*args, **(kwargs or {}))
         if func is torch.sort and packing.sorts_for_packing(sys._getframe(1).f_code):
             return args[0], packing.OriginalOrder()
+        if func in values.ASKED_BY_TOLIST and values.lists_values(sys._getframe(1).f_code):
+            return values.answer_tolist(func, args[0])
         return func(*args, **(kwargs or {}))
 
 
@@ -72,4 +74,10 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     _KERNELS._pad_packed_sequence: packing.pad,
     torch.max_pool1d: pooling.max_pool1d,
     functional.max_pool1d: pooling.max_pool1d,
+    torch._C._nn.pad_sequence: padding.pad_sequence,
+    torch.Tensor.numpy: values.leave_torch,
+    torch.Tensor.__getitem__: values.take_items,
+    torch.tensor: partial(values.make_tensor, torch.tensor),
+    torch.as_tensor: partial(values.make_tensor, torch.as_tensor),
+    torch.from_numpy: partial(values.make_tensor, torch.from_numpy),
 }

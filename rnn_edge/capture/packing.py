@@ -9,6 +9,7 @@ taken by a PaddedLengths, and that of the sorting, which ONNX does not need, by 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -66,7 +67,11 @@ class PaddedLengths:
         return self.batch
 
     def size(self, dim: int) -> int:
-        # pad_packed_sequence reads the number of steps here, to use it as the total length.
+        # pad_packed_sequence reads the number of steps here, to use it as the total length, and
+        # compares it with the one that it was given, of which tracing must know the sign.
+        total_length = sys._getframe(1).f_locals.get("total_length")
+        if isinstance(total_length, torch.SymInt):
+            torch._check(total_length >= 0)
         return LONGEST
 
     @classmethod

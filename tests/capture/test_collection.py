@@ -14,13 +14,9 @@ import rnn_edge
 
 # What does not export yet, and why. An entry that starts to work fails the test: take it out.
 FAILING = {
-    "packing-LengthsAsList": "lengths.tolist() makes numbers of values",
-    "packing-PackedRows": "which of two axes is longer is fixed while tracing",
-    "packing-PaddedRows": "which of two axes is longer is fixed while tracing",
     "loops-EverySecondStep": "iterations differ by parity",
     "decoders-PointerNetwork": "the loop's length also shapes tensors inside the loop",
     "memory-Agent": "time comes first, so that only three iterations are traced",
-    "memory-KeptOnSelf": "what forward() leaves on self is refused, though it never reads it",
 }
 
 

@@ -13,13 +13,14 @@ from collection import (
     loops,
     memory,
     packing,
+    packing_forms,
     speech,
 )
 from collection.case import Case
 
 FAMILIES: dict[str, list[Case]] = {
     "layers": layers.CASES,
-    "packing": packing.CASES,
+    "packing": [*packing.CASES, *packing_forms.CASES],
     "loops": loops.CASES,
     "cells": cells.CASES,
     "decoders": decoders.CASES,

@@ -1,0 +1,150 @@
+"""The whole numbers in a tensor, as Python code takes them out: to pack, to mask, to pad.
+
+A list of them, from ``lengths.tolist()``, is as long as the batch, which must stay dynamic. So it
+stays a tensor in the clothes of a list: given back to torch it is that tensor, and max() and min()
+of it are symbolic numbers. Only what takes its items one by one fixes its size.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.nn.utils.rnn import pack_sequence
+
+from rnn_edge.errors import ExportError
+
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+class ValueList:
+    """Stands for ``tensor.tolist()`` or ``tensor.numpy()`` of whole numbers in one axis."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __len__(self) -> int:
+        return int(self.tensor.shape[0])
+
+    def __iter__(self) -> Iterator[Any]:
+        reduction = _find_reduction(sys._getframe(1).f_locals)
+        if reduction is not None:
+            yield reduction(self.tensor).item()
+            return
+        for place in range(len(self)):
+            yield self.tensor[place].item()
+
+    def __getitem__(self, index: Any) -> Any:
+        chosen = self.tensor[index]
+        return chosen.item() if chosen.dim() == 0 else ValueList(chosen)
+
+    def max(self) -> Any:
+        return self.tensor.max().item()
+
+    def min(self) -> Any:
+        return self.tensor.min().item()
+
+    def tolist(self) -> ValueList:
+        return self
+
+    def copy(self) -> ValueList:
+        return self
+
+    def astype(self, _: object) -> ValueList:
+        return self
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        raise ExportError(
+            "values of a tensor must stay in torch to be exported, got a numpy function on them. "
+            "Use the torch function of that name on the tensor."
+        )
+
+
+def _find_reduction(caller: Mapping[str, Any]) -> Callable[[Tensor], Tensor] | None:
+    """Whether max() or min() asks for the items: torch.export puts a function in their place."""
+    elementwise = caller.get("tensor_callable")
+    if elementwise is torch.maximum and caller.get("real_callable"):
+        return torch.max
+    return torch.min if elementwise is torch.minimum and caller.get("real_callable") else None
+
+
+# What FakeTensor.tolist(), which is Python code, asks its tensor: the number of axes, and where
+# that is 0, for the number. So a list can be given in the place of that number.
+ASKED_BY_TOLIST = (Tensor.dim, Tensor.item)
+
+
+def lists_values(caller_code: object) -> bool:
+    """Whether a call comes from Tensor.tolist() of a tensor that is traced."""
+    return caller_code is FakeTensor.tolist.__code__
+
+
+def answer_tolist(asked: Callable[..., Any], tensor: Tensor) -> Any:
+    if _is_list(tensor):
+        return 0 if asked is Tensor.dim else ValueList(tensor)
+    return asked(tensor)
+
+
+def leave_torch(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The stand-in for Tensor.numpy()."""
+    return ValueList(tensor) if _is_list(tensor) else tensor.numpy(*args, **kwargs)
+
+
+def _is_list(tensor: Tensor) -> bool:
+    return tensor.dim() == 1 and tensor.dtype in _WHOLE
+
+
+def take_items(x: Tensor, index: Any) -> Tensor:
+    """The stand-in for Tensor.__getitem__: ``x[:, :n]`` with a number that only the graph knows.
+
+    Slicing takes what there is when ``n`` is too large, and tracing cannot tell; ``n`` is held for
+    a size of ``x``, which a length is.
+    """
+    items = list(index) if isinstance(index, tuple) else [index]
+    dims = range(len(items)) if all(isinstance(item, (slice, int)) for item in items) else ()
+    for dim in dims:
+        item = items[dim]
+        if isinstance(item, int):
+            break
+        if _is_known_at_run_time(item.stop) and item.start in (None, 0) and item.step in (None, 1):
+            torch._check(item.stop >= 0)
+            torch._check(item.stop <= x.shape[dim])
+            x = x.narrow(dim, 0, item.stop)
+            items[dim] = slice(None)
+    return x[tuple(items)] if isinstance(index, tuple) else x[items[0]]
+
+
+def _is_known_at_run_time(number: Any) -> bool:
+    return isinstance(number, torch.SymInt) and bool(free_unbacked_symbols(number))
+
+
+def make_tensor(
+    make: Callable[..., Tensor],
+    data: Any,
+    dtype: torch.dtype | None = None,
+    device: Any = None,
+    **kwargs: Any,
+) -> Tensor:
+    """The stand-in for torch.tensor() and its kin, which make numbers of symbolic sizes."""
+    if isinstance(data, ValueList):
+        return data.tensor.to(dtype=dtype or torch.int64, device=device)
+    if isinstance(data, (list, tuple)) and data and _is_symbolic(data):
+        numbers = [torch.scalar_tensor(number, dtype=dtype or torch.int64) for number in data]
+        return torch.stack(numbers).to(device=device)
+    given = {"dtype": dtype, "device": device, **kwargs}
+    return make(data, **{name: value for name, value in given.items() if value is not None})
+
+
+def _is_symbolic(data: Sequence[Any]) -> bool:
+    """Whether tracing knows these whole numbers at the example's sizes only."""
+    if not all(isinstance(number, (int, torch.SymInt)) for number in data):
+        return False
+    if any(isinstance(number, bool) for number in data):
+        return False
+    return sys._getframe(3).f_code is pack_sequence.__code__ or any(
+        isinstance(number, torch.SymInt) for number in data
+    )
