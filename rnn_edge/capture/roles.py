@@ -1,16 +1,21 @@
 """What integer inputs mean, read from what the program does with them.
 
-An input that gives a recurrent layer its lengths holds lengths along that layer's time axis; one
-that selects rows of an embedding holds ids below its size. Nobody has to declare either.
+An input that gives a recurrent layer its lengths holds lengths along that layer's time axis, and so
+does one that is compared with the places along an axis, to mask, or one less of which picks a place
+there: the last valid step. What is computed from lengths, as a strided layer in front asks for,
+tells as much. One that selects rows of an embedding holds ids below its size. Nobody has to declare
+any of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from rnn_edge.capture import operators
 from rnn_edge.capture.program import Program
@@ -36,8 +41,34 @@ _SAME_VALUES = (
     _ATEN.slice.Tensor,
     _ATEN.select.int,
 )
+# Operators whose result is a length where their first argument is one, and the others are numbers.
+_ARITHMETIC = (
+    _ATEN.mul.Tensor,
+    _ATEN.div.Tensor,
+    _ATEN.div.Tensor_mode,
+    _ATEN.floor_divide.default,
+    _ATEN.clamp.default,
+    _ATEN.clamp_min.default,
+    _ATEN.clamp_max.default,
+    _ATEN.round.default,
+    _ATEN.ceil.default,
+    _ATEN.floor.default,
+    _ATEN.trunc.default,
+)
+_SHIFTS = {_ATEN.add.Tensor: 1, _ATEN.sub.Tensor: -1}
 _SORTING = (_ATEN.sort.default, _ATEN.sort.stable)
 _RECURRENT = (operators.rnn, operators.gru, operators.lstm)
+# place < length, and the same the other way round.
+_BELOW = (_ATEN.lt.Tensor, _ATEN.ge.Tensor)
+_ABOVE = (_ATEN.gt.Tensor, _ATEN.le.Tensor)
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What an input has become; ``shift`` is what was added, None after other arithmetic."""
+
+    node: Node
+    shift: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -65,27 +96,93 @@ def find_roles(program: Program) -> dict[str, Role]:
 
 
 def _role_of(placeholder: Node, program: Program) -> Role | None:
+    axis = None
     for value, user in _uses(placeholder):
-        if user.target is _ATEN.embedding.default and user.args[1] is value:
-            weight = user.args[0]
-            assert isinstance(weight, Node)
-            return Role(minimum=0, maximum=int(weight.meta["val"].shape[0]) - 1)
-        if user.target in _RECURRENT and user.args[1] is value:
-            x = user.args[0]
-            assert isinstance(x, Node)
-            axis = program.symbols.get(str(x.meta["val"].shape[0]))
-            return Role(minimum=1, lengths_of=axis) if axis else None
+        if user.target is _ATEN.embedding.default and user.args[1] is value.node:
+            if value.shift == 0:
+                return Role(minimum=0, maximum=int(_shape(user.args[0])[0]) - 1)
+        elif axis is None:
+            size = _size_of_lengths(value, user)
+            axis = _name_axis(size, program) if size is not None else None
+    return Role(minimum=1, lengths_of=axis) if axis is not None else None
+
+
+def _size_of_lengths(value: _Value, user: Node) -> Any:
+    """The size along which ``user`` takes ``value`` for lengths; None when it does not."""
+    args = user.args
+    if user.target in _RECURRENT:
+        return _shape(args[0])[0] if args[1] is value.node else None
+    if user.target in (*_BELOW, *_ABOVE):
+        is_second = args[1] is value.node
+        if value.shift == 0 and (user.target in _BELOW) != is_second:
+            return None  # a place, which is one less than a length
+        return _size_of_places(args[0] if is_second else args[1])
+    if value.shift == 0:
+        return None
+    if user.target is _ATEN.gather.default and args[2] is value.node:
+        return _shape(args[0])[_as_int(args[1])]
+    if user.target is _ATEN.index_select.default and args[2] is value.node:
+        return _shape(args[0])[_as_int(args[1])]
+    if user.target is _ATEN.index.Tensor and isinstance(args[1], Sequence):
+        indices = list(args[1])
+        return _shape(args[0])[indices.index(value.node)] if value.node in indices else None
     return None
 
 
-def _uses(start: Node) -> Iterator[tuple[Node, Node]]:
-    """(value, user) for every use of ``start``, through operators that keep the values."""
-    pending = [start]
+def _size_of_places(node: Any) -> Any:
+    """The size of the axis whose places ``node`` holds, one after the other."""
+    while isinstance(node, Node) and node.target in (*_SAME_VALUES, _ATEN.expand.default):
+        node = node.args[0]
+    if not isinstance(node, Node) or node.target is not _ATEN.arange.default:
+        return None
+    return _shape(node)[0]
+
+
+def _name_axis(size: Any, program: Program) -> str | None:
+    """The axis that ``size`` follows, or is bounded by where it is known at run time only."""
+    if not isinstance(size, torch.SymInt):
+        return None
+    expressions = [size.node.expr]
+    for symbol in free_unbacked_symbols(size):
+        bounds = size.node.shape_env.deferred_runtime_asserts.get(symbol, ())
+        expressions += [bound.expr for bound in bounds]
+    names = {
+        program.symbols[str(symbol)]
+        for expression in expressions
+        for symbol in expression.free_symbols
+        if str(symbol) in program.symbols
+    }
+    return names.pop() if len(names) == 1 else None
+
+
+def _uses(start: Node) -> Iterator[tuple[_Value, Node]]:
+    """(value, user) for every use of ``start`` and of what is computed from it as from a length."""
+    pending = [_Value(start)]
     while pending:
         value = pending.pop()
-        for user in value.users:
+        for user in value.node.users:
             yield value, user
-            if user.target in _SAME_VALUES and user.args[0] is value:
-                pending.append(user)
-            if user.target in _SORTING and user.args[0] is value:
-                pending += [item for item in user.users if item.args[1] == 0]
+            if user.args[:1] != (value.node,):
+                continue
+            if user.target in (*_SAME_VALUES, _ATEN.expand.default):
+                pending.append(_Value(user, value.shift))
+            elif user.target in _SORTING:
+                pending += [_Value(item, value.shift) for item in user.users if item.args[1] == 0]
+            elif user.target in _SHIFTS and isinstance(user.args[1], int):
+                added = _SHIFTS[user.target] * user.args[1]
+                pending.append(_Value(user, None if value.shift is None else value.shift + added))
+            elif user.target in _ARITHMETIC and not any(map(_is_tensor, user.args[1:])):
+                pending.append(_Value(user, None))
+
+
+def _shape(node: Any) -> Any:
+    return node.meta["val"].shape
+
+
+def _is_tensor(node: Any) -> bool:
+    return isinstance(node, Node) and isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def _as_int(value: Any) -> int:
+    assert isinstance(value, int)
+    return value
