@@ -168,7 +168,12 @@ def _describe(captured: Capture, description: Description) -> GraphContract:
             )
         )
     outputs = [_describe_output(value, description) for value in captured.model.graph.outputs]
-    pairs = [_pair_states(inputs, source, target) for source, target in description.states.items()]
+    kept = {slot.name: slot for slot in captured.arguments.kept.slots}
+    states = {**description.states, **{slot.name: slot.output for slot in kept.values()}}
+    pairs = [
+        _pair_states(inputs, source, target, kept[source].initial if source in kept else None)
+        for source, target in states.items()
+    ]
     return GraphContract(MODEL_FILE, tuple(inputs), tuple(outputs), tuple(pairs))
 
 
@@ -181,14 +186,17 @@ def _describe_output(value: ir.Value, description: Description) -> TensorSpec:
     return TensorSpec(value.name, str(value.dtype.numpy()), dims, meaning)
 
 
-def _pair_states(inputs: Sequence[TensorSpec], source: str, target: str) -> StatePair:
+def _pair_states(
+    inputs: Sequence[TensorSpec], source: str, target: str, initial: float | None
+) -> StatePair:
+    """``initial`` is known of a state that the module keeps on itself: rows may share that."""
     dims = next(spec.dims for spec in inputs if spec.name == source)
     batch_axes = [place for place, dim in enumerate(dims) if isinstance(dim, str)]
-    if len(batch_axes) != 1:
+    if len(batch_axes) != 1 and (batch_axes or initial is None):
         raise ExportError(
             f"state {source!r} must have one named axis, its batch, got {list(dims)}. Correct axes."
         )
-    return StatePair(source, target, batch_axes[0])
+    return StatePair(source, target, batch_axes[0] if batch_axes else None, initial or 0.0)
 
 
 def _merge_limits(

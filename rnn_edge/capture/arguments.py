@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from rnn_edge.capture.kept_state import KeptState
+from rnn_edge.capture.outputs import flatten_outputs
 from rnn_edge.errors import ExportError
 
 # One name per axis, None where the size is fixed.
@@ -28,12 +30,27 @@ class TensorArgument:
 
 @dataclass(frozen=True)
 class Arguments:
-    """All arguments of one call, flattened; what is no tensor is a constant of the graph."""
+    """All arguments of one call, flattened; what is no tensor is a constant of the graph.
+
+    The last of ``tensors`` are the state that the module keeps on itself, ``kept``.
+    """
 
     tensors: tuple[TensorArgument, ...]
     _leaves: tuple[Any, ...]
     _places: tuple[int, ...]
     _structure: pytree.TreeSpec
+    kept: KeptState = field(default_factory=KeptState)
+
+    @property
+    def given(self) -> tuple[TensorArgument, ...]:
+        """Those of ``tensors`` that forward() takes."""
+        return self.tensors[: len(self._places)]
+
+    def call(self, module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What ``module`` gives for ``tensors``, flattened, by name; new states last."""
+        args, kwargs = self.rebuild(tensors[: len(self._places)])
+        with self.kept.held(module, tensors[len(self._places) :]) as read:
+            return {**flatten_outputs(module(*args, **kwargs)), **read()}
 
     def rebuild(self, tensors: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """(args, kwargs) for forward(), with ``tensors`` in the places of the examples."""

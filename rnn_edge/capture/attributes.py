@@ -18,15 +18,15 @@ from rnn_edge.errors import ExportError
 def watching_attributes(module: nn.Module) -> Iterator[list[str]]:
     """Yields a list that names, in the end, the attributes that were set meanwhile.
 
-    They are put back as they were. torch's own, which begin with an underscore, do not count.
+    They are put back as they were. torch's own do not count, nor do buffers.
     """
-    before = {part: _public(part) for part in module.modules()}
+    before = {part: _plain(part) for part in module.modules()}
     changed: list[str] = []
     try:
         yield changed
     finally:
         for path, part in module.named_modules():
-            after = _public(part)
+            after = _plain(part)
             for name in sorted({*before[part], *after}):
                 if after.get(name, _ABSENT) is not before[part].get(name, _ABSENT):
                     changed.append(f"{path}.{name}".lstrip("."))
@@ -63,8 +63,24 @@ def find_changed_buffers(exported: ExportedProgram) -> list[str]:
 _ABSENT = object()
 
 
-def _public(part: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(part).items() if not name.startswith("_")}
+def own_attributes(part: nn.Module) -> dict[str, Any]:
+    """What the author of ``part`` keeps on it: plain attributes and buffers."""
+    return _plain(part) | part._buffers
+
+
+def _plain(part: nn.Module) -> dict[str, Any]:
+    by_torch = type(part).__module__.startswith("torch.")
+    return {
+        name: value
+        for name, value in vars(part).items()
+        if name not in _OWN_TO_TORCH and not (by_torch and name.startswith("_"))
+    }
+
+
+# The bookkeeping of nn.Module, and the weights that recurrent layers have in a list.
+_OWN_TO_TORCH = frozenset(
+    name for part in (nn.Module(), nn.LSTM(1, 1)) for name in vars(part) if name.startswith("_")
+) | {"training"}
 
 
 def _put_back(part: nn.Module, name: str, value: Any) -> None:

@@ -19,6 +19,7 @@ from rnn_edge.capture.naming import name_everything
 from rnn_edge.capture.program import FlatForward, Program, trace
 from rnn_edge.capture.roles import Role, find_roles
 from rnn_edge.capture.silence import quiet_logger
+from rnn_edge.capture.state_discovery import find_kept_state
 from rnn_edge.capture.translation import TRANSLATIONS
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean
@@ -52,6 +53,7 @@ def capture(
     """
     arguments = read_arguments(module, args, kwargs, axes)
     with evaluating(module), torch.no_grad():
+        arguments = find_kept_state(module, arguments)
         program = trace(module, arguments)
         refuse_kept_state(
             name.removeprefix(FlatForward.PREFIX) for name in find_changed_buffers(program.exported)
@@ -116,17 +118,20 @@ def _untranslatable(module: nn.Module, error: Exception) -> ExportError:
 
 def _choose_output_names(program: Program, output_names: Sequence[str] | None) -> list[str]:
     inputs = {argument.name for argument in program.arguments.tensors}
+    states = [slot.output for slot in program.arguments.kept.slots]
+    returned = program.output_names[: len(program.output_names) - len(states)]
     if output_names is None:
-        return [f"{n}_out" if n in inputs else n for n in program.output_names]
-    if len(output_names) != len(program.output_names):
+        return [*(f"{n}_out" if n in inputs else n for n in returned), *states]
+    if len(output_names) != len(returned):
         raise ExportError(
-            f"output_names must name {len(program.output_names)} tensors "
-            f"({', '.join(program.output_names)}), got {len(output_names)}. Correct output_names."
+            f"output_names must name {len(returned)} tensors "
+            f"({', '.join(returned)}), got {len(output_names)}. Correct output_names."
         )
-    clash = sorted(inputs & set(output_names))
+    taken = {*inputs, *states}
+    clash = sorted(taken & set(output_names))
     if clash or len(set(output_names)) != len(output_names):
         raise ExportError(
-            f"output_names must differ from each other and from the inputs, got "
+            f"output_names must differ from each other, from the inputs and from states, got "
             f"{', '.join(output_names)}. Rename {', '.join(clash) or 'the repeated one'}."
         )
-    return list(output_names)
+    return [*output_names, *states]

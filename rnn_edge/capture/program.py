@@ -5,12 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.utils import _pytree as pytree
 
 from rnn_edge.capture.arguments import Arguments, resize
 from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
@@ -47,11 +45,9 @@ class FlatForward(nn.Module):
         self._on_return = on_return
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
-        args, kwargs = self._arguments.rebuild(tensors)
         with watching_attributes(self.module) as changed, Interception():
-            returned = self.module(*args, **kwargs)
+            outputs = self._arguments.call(self.module, tensors)
         refuse_kept_state(changed)
-        outputs = flatten_outputs(returned)
         self._on_return(outputs)
         return list(outputs.values())
 
@@ -64,32 +60,6 @@ class Program:
     arguments: Arguments
     output_names: tuple[str, ...]
     symbols: Mapping[str, str]
-
-
-def flatten_outputs(returned: Any) -> dict[str, Tensor]:
-    """The tensors that forward() returned, in order, named after their place; None is left out.
-
-    One tensor is ``output``; items of a tuple are ``output_0``, ``output_1_0``; those of a dict or
-    a namedtuple have their keys.
-    """
-    if isinstance(returned, Tensor):
-        return {"output": returned}
-    outputs: dict[str, Tensor] = {}
-    for path, leaf in pytree.tree_flatten_with_path(returned)[0]:
-        if leaf is None:
-            continue
-        keys = [getattr(k, "idx", getattr(k, "key", getattr(k, "name", None))) for k in path]
-        parts = ["output"] if not keys or isinstance(keys[0], int) else []
-        name = "_".join([*parts, *(str(key) for key in keys)])
-        if not isinstance(leaf, Tensor):
-            raise ExportError(
-                f"forward() must return tensors to be exported, got {type(leaf).__name__} at "
-                f"{name}. Return a tensor there; unpack a packed sequence with pad_packed_sequence."
-            )
-        outputs[name] = leaf
-    if not outputs:
-        raise ExportError("forward() must return a tensor to be exported, got none. Return one.")
-    return outputs
 
 
 def trace(module: nn.Module, arguments: Arguments) -> Program:
@@ -110,6 +80,18 @@ def trace(module: nn.Module, arguments: Arguments) -> Program:
             rolled = _roll(flat, arguments, sizes, fixed)
             exported = _export(rolled, arguments, sizes, set(sizes))
     return Program(exported, arguments, names, _name_symbols(exported, arguments))
+
+
+def trace_at_example(module: nn.Module, arguments: Arguments) -> ExportedProgram:
+    """Export ``module`` with every axis fixed to the size that its example has."""
+    sizes = {
+        axis: argument.example.shape[dim]
+        for argument in arguments.tensors
+        for dim, axis in enumerate(argument.axes)
+        if axis is not None
+    }
+    with skipping_size_checks(module):
+        return _export(FlatForward(module, arguments, lambda _: None), arguments, sizes, ())
 
 
 def _export(

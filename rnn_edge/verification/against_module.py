@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch import nn
 from rnn_edge.bundle import Bundle
 from rnn_edge.capture import evaluating
 from rnn_edge.capture.arguments import Arguments, TensorArgument, read_arguments
+from rnn_edge.capture.state_discovery import find_kept_state
 from rnn_edge.contract import GraphContract
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import Session
+from rnn_edge.verification.consecutive import check_consecutive
 from rnn_edge.verification.golden import read_golden_set
 from rnn_edge.verification.localization import compare_layers
 from rnn_edge.verification.oracle import Oracle
@@ -33,7 +36,10 @@ def verify_against_module(session: Session, module: nn.Module, arguments: Argume
     }
     with evaluating(module):
         try:
-            return check_parity(session, Oracle(module, arguments), examples, traced)
+            oracle = Oracle(module, arguments)
+            parity = check_parity(session, oracle, examples, traced)
+            check_consecutive(session, module, arguments, oracle, parity.cases)
+            return parity
         except MismatchError as mismatch:
             layers = compare_layers(session.path, module, arguments, mismatch.case.inputs)
             wrong = next((each for each in layers if each.first_wrong_step is not None), None)
@@ -70,8 +76,15 @@ def _arguments_of(
 ) -> Arguments:
     golden, _ = read_golden_set(bundle.golden_sets()[0], graph)
     if args is None and kwargs is None:
-        kwargs = {name: torch.from_numpy(array.copy()) for name, array in golden.items()}
+        kept = {slot for slot in graph.state_inputs if slot not in _parameters(module)}
+        kwargs = {
+            name: torch.from_numpy(array.copy())
+            for name, array in golden.items()
+            if name not in kept
+        }
     arguments = read_arguments(module, args or (), kwargs, ())
+    with evaluating(module), torch.no_grad():
+        arguments = find_kept_state(module, arguments)
     names = [argument.name for argument in arguments.tensors]
     expected = [spec.name for spec in graph.inputs]
     if names != expected:
@@ -88,3 +101,7 @@ def _arguments_of(
         for argument, spec in zip(arguments.tensors, graph.inputs, strict=True)
     )
     return replace(arguments, tensors=tensors)
+
+
+def _parameters(module: nn.Module) -> Collection[str]:
+    return inspect.signature(module.forward).parameters

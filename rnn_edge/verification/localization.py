@@ -91,9 +91,8 @@ def _layer_outputs(
 
             hooks.append(part.register_forward_hook(keep))
     try:
-        args, kwargs = arguments.rebuild([torch.from_numpy(array) for array in inputs.values()])
         with torch.inference_mode():
-            module(*args, **kwargs)
+            arguments.call(module, [torch.from_numpy(array) for array in inputs.values()])
     finally:
         for hook in hooks:
             hook.remove()
