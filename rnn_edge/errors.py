@@ -50,3 +50,7 @@ class MissingExtraError(RnnEdgeError):
 
 class TrainingError(RnnEdgeError):
     """Training cannot start as asked, or does not converge."""
+
+
+class StreamError(RnnEdgeError):
+    """A graph cannot be run chunk by chunk with the answers of the whole sequence."""

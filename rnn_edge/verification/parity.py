@@ -111,6 +111,17 @@ def compare_case(session: Session, case: Case) -> Iterable[OutputParity]:
         )
 
 
+def cases_without_padding(
+    contract: GraphContract, oracle: Oracle, examples: Arrays, cases: Sequence[Case]
+) -> list[Case]:
+    """The same sizes with lengths that are full; ``cases`` themselves where none has lengths."""
+    if not any(spec.lengths_of for spec in contract.inputs):
+        return list(cases)
+    sampler = _Sampler(contract, oracle, examples)
+    drawn = (sampler.try_case(case.sizes, full_lengths=True) for case in cases)
+    return [case for case in drawn if case is not None]
+
+
 class _Sampler:
     """Draws inputs until the module takes them."""
 
@@ -120,11 +131,13 @@ class _Sampler:
         self._examples = examples
         self.refusal = ""
 
-    def try_case(self, sizes: Mapping[str, int]) -> Case | None:
+    def try_case(self, sizes: Mapping[str, int], full_lengths: bool = False) -> Case | None:
         """A case at ``sizes``; None when the module refuses every input of these sizes."""
         random = np.random.default_rng([_SEED, *sizes.values()])
         for how in _ATTEMPTS:
-            inputs = sample_inputs(self._contract, self._examples, sizes, random, **how)
+            inputs = sample_inputs(
+                self._contract, self._examples, sizes, random, full_lengths=full_lengths, **how
+            )
             try:
                 return Case(sizes, inputs, self._oracle.answer(inputs))
             except Exception as error:  # noqa: BLE001 (forward() is the user's: it may raise anything)

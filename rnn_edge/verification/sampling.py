@@ -20,6 +20,7 @@ def sample_inputs(
     *,
     sort_lengths: bool = False,
     small_integers: bool = False,
+    full_lengths: bool = False,
 ) -> Arrays:
     """One array per input of ``contract``, with its named axes at ``sizes``.
 
@@ -27,12 +28,17 @@ def sample_inputs(
     constant floating-point example says nothing of it, and gives way to a normal distribution.
     Bounded integers are uniform. Lengths hold 1 and the full size where there are two rows, and
     fall with ``sort_lengths``. With ``small_integers``, those that are not known to be lengths or
-    bounded are at most the shortest axis: they may be lengths or places all the same.
+    bounded are at most the shortest axis: they may be lengths or places all the same. With
+    ``full_lengths``, no row has padding.
     """
     arrays = {
         spec.name: _sample(spec, examples[spec.name], sizes, random, sort_lengths)
         for spec in contract.inputs
     }
+    if full_lengths:
+        for spec in contract.inputs:
+            if spec.lengths_of in sizes:
+                arrays[spec.name] = np.full_like(arrays[spec.name], sizes[spec.lengths_of])
     if small_integers:
         shortest = min((size for axis, size in sizes.items() if axis != BATCH_AXIS), default=1)
         for spec in contract.inputs:

@@ -1,0 +1,5 @@
+"""Streaming: a whole-sequence graph becomes one that takes chunks and carries its state."""
+
+from rnn_edge.graphs.streaming.stream import STREAM_FILE, Stream, derive_stream, find_time_axis
+
+__all__ = ["STREAM_FILE", "Stream", "derive_stream", "find_time_axis"]

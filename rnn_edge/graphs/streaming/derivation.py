@@ -1,0 +1,305 @@
+"""A graph on its way from whole sequences to chunks: kinds of its values, new nodes, states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx_ir as ir
+
+from rnn_edge.errors import StreamError
+from rnn_edge.graphs.streaming.kinds import Clock, Count, Kind, Static, Timed, difference
+
+RESET = "reset"
+STEP = "step"
+
+
+@dataclass(frozen=True)
+class State:
+    """A value that goes from one chunk to the next; ``batch_axis`` is None where rows share it."""
+
+    input: str
+    output: str
+    batch_axis: int | None
+
+
+class Derivation:
+    """The graph that is being changed, node by node, and what is known of its values.
+
+    New nodes are put before ``node``, the one that is looked at.
+    """
+
+    def __init__(self, model: ir.Model, batch: str | None) -> None:
+        self.graph = model.graph
+        self.batch = batch
+        self.kinds: dict[ir.Value, Kind] = {}
+        self.states: list[State] = []
+        self.node: ir.Node | None = None
+        self.reset: ir.Value | None = None
+        self.in_step = False
+        self._constants: dict[Any, ir.Value] = {}
+        self._seen: dict[int, ir.Value] = {}
+        self._names = {value.name for value in _all_values(model.graph)}
+
+    # --- what is known ---------------------------------------------------------------------
+
+    def kind(self, value: ir.Value | None) -> Kind:
+        return Static() if value is None else self.kinds.get(value, Static())
+
+    def array(self, value: ir.Value | None) -> np.ndarray | None:
+        """The numbers of a constant."""
+        tensor = None if value is None else ir.convenience.get_const_tensor(value)
+        return None if tensor is None else tensor.numpy()
+
+    def rank(self, value: ir.Value) -> int:
+        if value.shape is None:
+            self.refuse(f"the number of axes of {value.name} must be known")
+        return len(value.shape)
+
+    def dims(self, value: ir.Value) -> list[int | str | None]:
+        """A number, a name or None for each axis."""
+        if value.shape is None:
+            self.refuse(f"the shape of {value.name} must be known")
+        return [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+
+    def refuse(self, reason: str, cure: str = "") -> NoReturn:
+        node = self.node
+        assert node is not None
+        where = describe_node(node)
+        raise StreamError(
+            f"every step must be computable from the frames so far, {where} is not: {reason}. "
+            + (cure or "Change the model, or run it on whole sequences.")
+        )
+
+    # --- new nodes -------------------------------------------------------------------------
+
+    def emit(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        like: ir.Value | None = None,
+    ) -> ir.Value:
+        """A new node with one output, of the dtype of ``like``."""
+        assert self.node is not None
+        node = ir.node(op_type, inputs, attributes=attributes or {})
+        (output,) = node.outputs
+        output.name = self.name_for(f"stream_{op_type.lower()}")
+        if like is not None:
+            output.type = like.type
+            output.shape = None
+        self.insert(node)
+        return output
+
+    def insert(self, node: ir.Node) -> None:
+        assert self.node is not None
+        self.graph.insert_before(self.node, node)
+
+    def numbers(self, *values: int) -> ir.Value:
+        """A constant int64 [n]."""
+        return self.constant(np.array(values, np.int64))
+
+    def constant(self, array: np.ndarray) -> ir.Value:
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = self.name_for("stream_constant")
+            value = ir.val(name, const_value=ir.tensor(array, name=name))
+            self.graph.initializers[name] = value
+            self._constants[key] = value
+        return self._constants[key]
+
+    def replace(self, old: ir.Value, new: ir.Value, kind: Kind) -> None:
+        """Let what uses ``old`` use ``new``, which is of ``kind``."""
+        if new is not old and self.kinds.get(new, kind) is not kind:
+            # One value can be several tensors: x[1:] and x[:-1] are the same frames.
+            new = self.emit("Identity", [new], like=new)
+        self.kinds[new] = kind
+        if new.shape is None and old.shape is not None:
+            new.shape = old.shape
+        if new.type is None:
+            new.type = old.type
+        if old is new:
+            return
+        if old.is_graph_output():
+            # The name of an output is the contract's; a graph input cannot be one.
+            name = old.name
+            old.name = self.name_for(f"{name}_whole")
+            if new.is_graph_output() or new.is_graph_input() or new.is_initializer():
+                alias = self.emit("Identity", [new], like=old)
+                alias.shape = old.shape
+                self.kinds[alias] = kind
+                new = alias
+            new.name = name
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+    def name_for(self, stem: str) -> str:
+        """``stem``, with a number where it is taken."""
+        name, number = stem, 0
+        while name in self._names:
+            number += 1
+            name = f"{stem}_{number}"
+        self._names.add(name)
+        return name
+
+    # --- time ------------------------------------------------------------------------------
+
+    def slice_frames(
+        self, value: ir.Value, axis: int, start: ir.Value | int, end: ir.Value | int | None = None
+    ) -> ir.Value:
+        """Frames from ``start`` to ``end`` along ``axis``; negative numbers count from the end."""
+        first = self.numbers(start) if isinstance(start, int) else start
+        last = (
+            self.numbers(np.iinfo(np.int64).max)
+            if end is None
+            else self.numbers(end)
+            if isinstance(end, int)
+            else end
+        )
+        return self.emit("Slice", [value, first, last, self.numbers(axis)], like=value)
+
+    def concat(self, values: Sequence[ir.Value], axis: int) -> ir.Value:
+        return self.emit("Concat", values, {"axis": axis}, like=values[0])
+
+    def seen(self, clock: Clock) -> ir.Value:
+        """How many frames of ``clock`` came before this chunk: int64 [1]."""
+        if id(clock) not in self._seen:
+            if clock.parent is None:
+                self._seen[id(clock)] = self._count_steps(clock)
+            else:
+                self._seen[id(clock)] = self.frames_after(clock, self.seen(clock.parent))
+        return self._seen[id(clock)]
+
+    def frames_after(self, clock: Clock, parent_frames: ir.Value) -> ir.Value:
+        """How many frames of ``clock`` there are after so many of its parent."""
+        left = self.emit("Sub", [parent_frames, self.numbers(clock.dropped)], like=parent_frames)
+        if clock.stride > 1:
+            # Those that fill a whole window: floor((n - dropped - 1) / stride) + 1, at least 0.
+            left = self.emit("Add", [left, self.numbers(clock.stride - 1)], like=left)
+            left = self.emit("Max", [left, self.numbers(0)], like=left)
+            return self.emit("Div", [left, self.numbers(clock.stride)], like=left)
+        return self.emit("Max", [left, self.numbers(0)], like=left)
+
+    def clock_of(self, count: Count) -> Clock | None:
+        """The clock whose total is ``count``, give or take a constant."""
+        clocks = {id(k.clock): k.clock for k in self.kinds.values() if isinstance(k, Timed)}
+        for clock in clocks.values():
+            if difference(count, clock.total) is not None:
+                return clock
+        return None
+
+    def child_clock(self, parent: Clock, dropped: int, stride: int) -> Clock:
+        """The clock of every ``stride``-th frame of ``parent``, ``dropped`` ones left out."""
+        total = np.maximum(parent.total - dropped + stride - 1, 0) // stride
+        for kind in self.kinds.values():
+            clock = kind.clock if isinstance(kind, Timed) else None
+            if clock is None or clock.parent is not parent:
+                continue
+            if (clock.dropped, clock.stride) == (dropped, stride):
+                return clock
+        before = self.seen(parent)
+        frames = self.emit("Add", [before, parent.frames], like=before)
+        draft = Clock(total, parent.frames, parent, dropped, stride)
+        both = self.frames_after(draft, frames), self.frames_after(draft, before)
+        return Clock(total, self.emit("Sub", list(both), like=before), parent, dropped, stride)
+
+    def _count_steps(self, clock: Clock) -> ir.Value:
+        self.in_step = True
+        step = self.add_state(STEP, "int64", [1], None, None)
+        after = self.emit("Add", [step, clock.frames], like=step)
+        self.keep_state(after)
+        return step
+
+    # --- states ----------------------------------------------------------------------------
+
+    def add_state(
+        self,
+        name: str,
+        dtype: str,
+        dims: Sequence[int | str | None],
+        batch_axis: int | None,
+        initial: ir.Value | None,
+    ) -> ir.Value:
+        """A new state ``name_0``; where a row starts anew it is ``initial``, or zero.
+
+        keep_state() must follow.
+        """
+        value = ir.val(
+            self.name_for(f"{name}_0"),
+            ir.DataType.from_numpy(np.dtype(dtype)),
+            ir.Shape([dim if dim is not None else f"{name}.{n}" for n, dim in enumerate(dims)]),
+        )
+        self.graph.inputs.append(value)
+        if batch_axis is None:
+            self.in_step = True
+        self._pending = (name, value, batch_axis)
+        if initial is None:
+            return value
+        starts = self._starts(batch_axis, len(dims))
+        current = self.emit("Where", [starts, initial, value], like=value)
+        current.shape = value.shape
+        return current
+
+    def keep_state(self, value: ir.Value) -> None:
+        """Let ``value`` be what the state that was added last holds in the next chunk."""
+        assert self.node is not None
+        self._keep(value, ir.node("Identity", [value]), self.insert)
+
+    def keep_state_after(self, node: ir.Node, value: ir.Value) -> None:
+        """As keep_state(), for an output of ``node`` itself."""
+        self._keep(
+            value, ir.node("Identity", [value]), lambda new: self.graph.insert_after(node, new)
+        )
+
+    def _keep(self, value: ir.Value, node: ir.Node, insert: Callable[[ir.Node], None]) -> None:
+        name, before, batch_axis = self._pending
+        (output,) = node.outputs
+        output.type = before.type
+        insert(node)
+        output.name = self.name_for(f"{name}_n")
+        output.shape = before.shape
+        self.graph.outputs.append(output)
+        self.states.append(State(str(before.name), output.name, batch_axis))
+
+    def held(self, value: ir.Value, dims: Sequence[int | str | None], name: str) -> ir.Value:
+        """What ``value`` was in the chunk in which the stream started."""
+        batch_axis = self.batch_axis(dims)
+        assert value.dtype is not None
+        state = self.add_state(name, str(value.dtype.numpy()), dims, batch_axis, value)
+        self.keep_state(state)
+        return state
+
+    def batch_axis(self, dims: Sequence[int | str | None]) -> int | None:
+        """The axis of rows: the one that the inputs call so."""
+        return dims.index(self.batch) if self.batch is not None and self.batch in dims else None
+
+    def _starts(self, batch_axis: int | None, rank: int) -> ir.Value:
+        """Where a row starts anew, to be broadcast over a state."""
+        if self.reset is None:
+            self.reset = ir.val(self.name_for(RESET), ir.DataType.BOOL, ir.Shape([self.batch or 1]))
+        if batch_axis is None:
+            return self.slice_frames(self.reset, 0, 0, 1)
+        shape = [1] * rank
+        shape[batch_axis] = -1
+        return self.emit("Reshape", [self.reset, self.numbers(*shape)], like=self.reset)
+
+
+def describe_node(node: ir.Node) -> str:
+    """``LSTM encoder.rnn``: the operator, and where in the module it comes from."""
+    path = next(
+        (
+            str(value.name).rpartition(".")[0]
+            for value in node.inputs
+            if value is not None and value.is_initializer() and "." in str(value.name)
+        ),
+        "",
+    )
+    return f"{node.op_type} {path or node.name or node.outputs[0].name}"
+
+
+def _all_values(graph: ir.Graph) -> list[ir.Value]:
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph.all_nodes():
+        values += node.outputs
+    return values

@@ -1,0 +1,264 @@
+"""Operators that move axes and leave every element as it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from rnn_edge.graphs.streaming.derivation import Derivation
+from rnn_edge.graphs.streaming.kinds import Count, Counted, Static, Timed
+from rnn_edge.graphs.streaming.rules.counting import fill_frames, items_of, shape_of_chunk
+from rnn_edge.graphs.streaming.rules.pointwise import combine_still
+
+# Stands for sizes that are known by name alone; prime, so that products tell them apart.
+_PRIMES = (10007, 10009, 10037, 10039, 10061, 10067, 10069, 10079)
+
+
+def derive_transpose(derivation: Derivation, node: ir.Node) -> None:
+    kind = derivation.kind(node.inputs[0])
+    if isinstance(kind, Timed):
+        rank = derivation.rank(node.outputs[0])
+        given = node.attributes.get("perm")
+        order = list(given.as_ints()) if given is not None else list(reversed(range(rank)))
+        kind = moved(derivation, node, kind, order.index(kind.axis))
+    derivation.kinds[node.outputs[0]] = kind
+
+
+def moved(derivation: Derivation, node: ir.Node, kind: Timed, axis: int) -> Timed:
+    """``kind`` with its frames along ``axis``; refused where others stand before the first."""
+    if isinstance(kind.lead, ir.Value):
+        derivation.refuse("frames put before the first must go straight into what uses them")
+    return replace(kind, axis=axis)
+
+
+def derive_unsqueeze(derivation: Derivation, node: ir.Node) -> None:
+    kind = derivation.kind(node.inputs[0])
+    if isinstance(kind, Timed):
+        rank = derivation.rank(node.outputs[0])
+        axes = {axis % rank for axis in _axes(derivation, node, rank)}
+        left = [axis for axis in range(rank) if axis not in axes]
+        kind = moved(derivation, node, kind, left[kind.axis])
+    derivation.kinds[node.outputs[0]] = kind
+
+
+def derive_squeeze(derivation: Derivation, node: ir.Node) -> None:
+    value = node.inputs[0]
+    kind = derivation.kind(value)
+    if isinstance(kind, Timed):
+        assert value is not None
+        dims = derivation.dims(value)
+        given = _axes(derivation, node, len(dims))
+        axes = (
+            {a % len(dims) for a in given} if given else {n for n, d in enumerate(dims) if d == 1}
+        )
+        if kind.axis in axes:
+            derivation.refuse("it takes a sequence for a single step")
+        kind = moved(derivation, node, kind, kind.axis - sum(axis < kind.axis for axis in axes))
+    derivation.kinds[node.outputs[0]] = kind
+
+
+def _axes(derivation: Derivation, node: ir.Node, rank: int) -> list[int]:
+    if "axes" in node.attributes:
+        return list(node.attributes["axes"].as_ints())
+    array = derivation.array(node.inputs[1]) if len(node.inputs) > 1 else None
+    return [] if array is None else [int(axis) for axis in array.ravel()]
+
+
+def derive_expand(derivation: Derivation, node: ir.Node) -> None:
+    value, shape = node.inputs
+    kind = derivation.kind(value)
+    (output,) = node.outputs
+    if not isinstance(kind, Timed):
+        if isinstance(kind, Counted):
+            derivation.kinds[output] = kind
+        else:
+            fill_frames(derivation, node, 1)
+        return
+    assert value is not None
+    items = items_of(derivation, shape)
+    if items is None:
+        derivation.refuse("the shape that it makes is not known")
+    axis = kind.axis + max(len(items) - derivation.rank(value), 0)
+    place = kind.axis + len(items) - derivation.rank(value)
+    if place >= 0 and items[place] is not None:
+        node.replace_input_with(1, shape_of_chunk(derivation, shape, place, kind.clock.frames))
+    derivation.kinds[output] = moved(derivation, node, kind, axis)
+
+
+def derive_tile(derivation: Derivation, node: ir.Node) -> None:
+    value, repeats = node.inputs
+    kind = derivation.kind(value)
+    items = items_of(derivation, repeats)
+    if not isinstance(kind, Timed) and (items is None or any(_follows_time(i) for i in items)):
+        if isinstance(kind, Static):
+            derivation.refuse("it needs the length of the whole sequence")
+        derivation.refuse("it brings the last step's result to every step")
+    if isinstance(kind, Timed):
+        times = None if items is None else items[kind.axis if len(items) > 1 else 0]
+        if not isinstance(times, np.ndarray) or not np.all(times == 1):
+            derivation.refuse("it repeats the sequence")
+    derivation.kinds[node.outputs[0]] = kind
+
+
+def derive_reshape(derivation: Derivation, node: ir.Node) -> None:
+    value, shape = node.inputs
+    kind = derivation.kind(value)
+    (output,) = node.outputs
+    if isinstance(kind, Counted):
+        derivation.kinds[output] = kind
+        return
+    if not isinstance(kind, Timed):
+        items = items_of(derivation, shape)
+        if items is not None and any(_follows_time(item) for item in items):
+            derivation.refuse("it needs the length of the whole sequence")
+        derivation.kinds[output] = kind
+        return
+    assert value is not None
+    items = items_of(derivation, shape)
+    if items is None:
+        derivation.refuse("the shape that it makes is not known")
+    if kind.context:
+        derivation.refuse("frames that came before are among its own")
+    place = _find_frames(derivation, value, kind, items)
+    target = derivation.array(shape)
+    keeps = target is not None and target.ravel()[place.axis] in (0, -1)
+    if place.plain and not keeps:
+        node.replace_input_with(1, shape_of_chunk(derivation, shape, place.axis, kind.clock.frames))
+    elif not place.plain and not keeps:
+        node.replace_input_with(
+            1, shape_of_chunk(derivation, shape, place.axis, derivation.numbers(-1))
+        )
+    derivation.kinds[output] = moved(derivation, node, place, place.axis)
+
+
+def derive_flatten(derivation: Derivation, node: ir.Node) -> None:
+    value = node.inputs[0]
+    kind = derivation.kind(value)
+    if isinstance(kind, Timed):
+        assert value is not None
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+        dims = derivation.dims(value)
+        if kind.axis != 0 or axis != 1 or not kind.plain:
+            derivation.refuse("it merges time with other axes")
+        del dims
+    derivation.kinds[node.outputs[0]] = kind
+
+
+def _find_frames(
+    derivation: Derivation, value: ir.Value, kind: Timed, items: tuple[Count | str | None, ...]
+) -> Timed:
+    """Where a Reshape of ``value`` to ``items`` puts the frames."""
+    dims: list[int | str | None] = derivation.dims(value)
+    dims[kind.axis : kind.axis + 1] = [*kind.outer, None, *kind.inner]
+    place = kind.axis + len(kind.outer)
+    if any(dim is None for n, dim in enumerate(dims) if n != place):
+        derivation.refuse(f"the shape of {value.name} must be known")
+    found = [_locate(dims, place, kind.length, items, sample) for sample in (96, 126)]
+    if found[0] is None or found[0] != found[1]:
+        derivation.refuse("it merges or splits time in a way that is not known to be causal")
+    axis, outer, inner = found[0]
+    return replace(kind, axis=axis, outer=outer, inner=inner)
+
+
+_Dims = tuple[int | str, ...]
+
+
+def _locate(
+    dims: list[int | str | None],
+    place: int,
+    length: Count,
+    items: tuple[Count | str | None, ...],
+    sample: int,
+) -> tuple[int, _Dims, _Dims] | None:
+    """(axis, outer, inner) in a shape of ``items`` of the axis ``place`` among ``dims``."""
+    sizes: dict[str, int] = {}
+
+    def number(item: Count | str | int | None) -> int | None:
+        if isinstance(item, np.ndarray):
+            return int(item[sample])
+        if isinstance(item, str):
+            return sizes.setdefault(item, _PRIMES[len(sizes) % len(_PRIMES)])
+        return item
+
+    frames = int(length[sample])
+    before = [frames if n == place else number(dim) or 1 for n, dim in enumerate(dims)]
+    after = _target(before, [number(item) for item in items])
+    if _product(before) != _product(after):
+        return None
+    stride, below = _product(before[place + 1 :]), 1
+    for axis in reversed(range(len(after))):
+        size = after[axis]
+        if below <= stride and stride * frames <= below * size:
+            inner = _trailing(dims[place + 1 :], before[place + 1 :], stride, below)
+            whole = below * size
+            outer = _leading(dims[:place], before[:place], whole, stride * frames)
+            return None if inner is None or outer is None else (axis, outer, inner)
+        below *= size
+    return None
+
+
+def _trailing(
+    dims: list[int | str | None], sizes: list[int], stride: int, below: int
+) -> _Dims | None:
+    """The axes right behind time whose product is ``stride / below``."""
+    taken: list[int | str] = []
+    left = stride
+    for dim, size in zip(dims, sizes, strict=True):
+        if left == below:
+            break
+        left //= size
+        taken += [dim] if dim is not None and dim != 1 else []
+    return tuple(taken) if left == below else None
+
+
+def _leading(dims: list[int | str | None], sizes: list[int], whole: int, part: int) -> _Dims | None:
+    """The axes right before time whose product is ``whole / part``."""
+    taken: list[int | str] = []
+    for dim, size in zip(reversed(dims), reversed(sizes), strict=True):
+        if part >= whole:
+            break
+        part *= size
+        taken = [*([dim] if dim is not None and dim != 1 else []), *taken]
+    return tuple(taken) if part == whole else None
+
+
+def _target(before: list[int], items: list[int | None]) -> list[int]:
+    """The shape asked for, its 0, -1 and one unknown size filled in."""
+    after = [before[n] if item == 0 and n < len(before) else item for n, item in enumerate(items)]
+    open_places = [n for n, item in enumerate(after) if item in (None, -1)]
+    rest = _product([item for item in after if item is not None and item != -1])
+    if len(open_places) == 1 and rest and _product(before) % rest == 0:
+        after[open_places[0]] = _product(before) // rest
+    return [item if item is not None else -1 for item in after]
+
+
+def _product(sizes: list[int]) -> int:
+    return math.prod(sizes)
+
+
+def _follows_time(item: Count | str | None) -> bool:
+    return isinstance(item, np.ndarray) and not np.all(item == item[-1])
+
+
+def derive_split(derivation: Derivation, node: ir.Node) -> None:
+    value = node.inputs[0]
+    kind = derivation.kind(value)
+    assert value is not None
+    if isinstance(kind, Timed):
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+        if axis % derivation.rank(value) == kind.axis:
+            derivation.refuse("it splits the sequence")
+    for output in node.outputs:
+        derivation.kinds[output] = kind
+
+
+def derive_still(derivation: Derivation, node: ir.Node) -> None:
+    """An operator that is fine as long as nothing has frames."""
+    kinds = [derivation.kind(value) for value in node.inputs]
+    if any(isinstance(kind, Timed | Counted) for kind in kinds):
+        derivation.refuse("it has no streaming form")
+    for output in node.outputs:
+        derivation.kinds[output] = combine_still([*kinds, Static()])

@@ -1,0 +1,162 @@
+"""Operators that look at one element of each input at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from rnn_edge.graphs.streaming.derivation import Derivation
+from rnn_edge.graphs.streaming.kinds import Carried, Counted, Final, Kind, Timed, same
+from rnn_edge.graphs.streaming.rules.counting import compare_indices, count
+from rnn_edge.graphs.streaming.shifting import align
+
+OPERATORS = (
+    "Abs", "Acos", "Add", "And", "Asin", "Atan", "Atanh", "Cast", "CastLike", "Ceil", "Celu",
+    "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater",
+    "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less",
+    "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu",
+    "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
+    "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor",
+    "BitwiseAnd", "BitwiseOr", "BitwiseNot", "BitwiseXor", "BitShift",
+)  # fmt: skip
+
+
+def derive_pointwise(derivation: Derivation, node: ir.Node) -> None:
+    inputs = [value for value in node.inputs if value is not None]
+    kinds = [derivation.kind(value) for value in inputs]
+    (output,) = node.outputs
+    if any(isinstance(kind, Counted) for kind in kinds):
+        if compare_indices(derivation, node) or count(derivation, node):
+            return
+        derivation.refuse("it needs the length of the whole sequence")
+    if not any(isinstance(kind, Timed) for kind in kinds):
+        derivation.kinds[output] = combine_still(kinds)
+        return
+    if any(isinstance(kind, Final) for kind in kinds):
+        derivation.refuse("it brings the last step's result to every step")
+    rank = derivation.rank(output)
+    axis = _align_operands(derivation, node, rank)
+    first = next(k for k in (derivation.kind(v) for v in node.inputs) if isinstance(k, Timed))
+    kind = replace(
+        first, axis=axis, first=_index_after(derivation, node), truth=_truth_after(derivation, node)
+    )
+    if kind.offset > 0 and kind.lead is not None and node.op_type not in ("Identity",):
+        _check_lead(derivation, node, kind)
+    derivation.kinds[output] = kind
+    _skip_where(derivation, node, kind)
+
+
+def combine_still(kinds: list[Kind]) -> Kind:
+    """The kind of what is made of values that have no time."""
+    if any(isinstance(kind, Final) for kind in kinds):
+        return Final()
+    return next((kind for kind in kinds if isinstance(kind, Carried)), kinds[0])
+
+
+def _align_operands(derivation: Derivation, node: ir.Node, rank: int) -> int:
+    """Bring the inputs that have frames in step; gives the axis of time of the result."""
+    places = [n for n, v in enumerate(node.inputs) if isinstance(derivation.kind(v), Timed)]
+    values = [node.inputs[place] for place in places]
+    kinds = [derivation.kind(value) for value in values]
+    timed = [kind for kind in kinds if isinstance(kind, Timed)]
+    known = [value for value in values if value is not None]
+    axes = {kind.axis + rank - derivation.rank(v) for kind, v in zip(timed, known, strict=True)}
+    if len(axes) > 1:
+        derivation.refuse("it pairs every frame with every other")
+    if any(not same(kind.length, timed[0].length) for kind in timed):
+        derivation.refuse("it joins sequences of different lengths")
+    if len({(kind.outer, kind.inner, kind.context) for kind in timed}) > 1:
+        derivation.refuse("it joins frames that are laid out differently")
+    axis = axes.pop()
+    for place, value in enumerate(node.inputs):
+        if value is None or place in places:
+            continue
+        ahead = axis - (rank - derivation.rank(value))
+        if ahead >= 0 and derivation.dims(value)[ahead] != 1:
+            derivation.refuse(f"{value.name} holds one value for each step of a fixed length")
+    aligned, _ = (known, timed)
+    if len({(kind.offset, id(kind.clock)) for kind in timed}) > 1:
+        aligned, timed = align(derivation, known, timed)
+    for place, value, kind in zip(places, aligned, timed, strict=True):
+        derivation.kinds[value] = kind
+        if node.inputs[place] is not value:
+            node.replace_input_with(place, value)
+    return axis
+
+
+# Operators of which 0 gives 0, beside those that multiply or divide by something still.
+_KEEP_ZERO = (
+    "Relu", "Tanh", "Abs", "Neg", "LeakyRelu", "Sin", "Sqrt", "Sign", "Round", "Floor", "Ceil",
+    "Erf", "Elu", "Selu", "Gelu", "Softsign", "Cast", "Mul",
+)  # fmt: skip
+
+
+def _check_lead(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
+    """Refuse where what stands before the first frame would change: zeros may stay zeros."""
+    zero = not isinstance(kind.lead, ir.Value) and kind.lead == 0
+    divided = node.op_type == "Div" and isinstance(derivation.kind(node.inputs[0]), Timed)
+    if not zero or not (node.op_type in _KEEP_ZERO or divided):
+        derivation.refuse(
+            "frames that a padding put before the first must go straight into a convolution"
+        )
+
+
+def _index_after(derivation: Derivation, node: ir.Node) -> int | None:
+    """What is added to the index in the result, where it is one."""
+    kinds = [derivation.kind(value) for value in node.inputs]
+    firsts = [kind.first for kind in kinds if isinstance(kind, Timed)]
+    if len(firsts) != 1 or firsts[0] is None:
+        return None
+    if node.op_type in ("Cast", "Identity"):
+        return firsts[0]
+    if node.op_type in ("Add", "Sub") and isinstance(kinds[0], Timed):
+        other = derivation.array(node.inputs[1])
+        if other is not None and other.size == 1:
+            return firsts[0] + int(other.item()) * (1 if node.op_type == "Add" else -1)
+    if node.op_type == "Add":
+        other = derivation.array(node.inputs[0])
+        if other is not None and other.size == 1:
+            return firsts[0] + int(other.item())
+    return None
+
+
+def _truth_after(derivation: Derivation, node: ir.Node) -> bool | None:
+    truths = [
+        kind.truth if isinstance(kind := derivation.kind(value), Timed) else None
+        for value in node.inputs
+    ]
+    if node.op_type in ("Identity", "Cast"):
+        return truths[0]
+    if node.op_type == "Not" and truths[0] is not None:
+        return not truths[0]
+    if node.op_type == "And" and all(truths):
+        return True
+    if node.op_type == "Or" and any(truths):
+        return True
+    return None
+
+
+def _skip_where(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
+    """Leave out a choice that is known: a mask of lengths, where a stream has no padding."""
+    if node.op_type != "Where":
+        return
+    condition, yes, no = node.inputs
+    truth = derivation.kind(condition)
+    if not isinstance(truth, Timed) or truth.truth is None or yes is None or no is None:
+        return
+    chosen = yes if truth.truth else no
+    chosen_kind = derivation.kind(chosen)
+    (output,) = node.outputs
+    if isinstance(chosen_kind, Timed) and _shape(chosen) == _shape(output):
+        derivation.replace(output, chosen, chosen_kind)
+
+
+def _shape(value: ir.Value) -> list[str] | None:
+    return None if value.shape is None else [str(dim) for dim in value.shape]
+
+
+def derive_first(derivation: Derivation, node: ir.Node) -> None:
+    """An operator that does nothing to its first input when it is not training."""
+    (output, *_) = node.outputs
+    derivation.kinds[output] = derivation.kind(node.inputs[0])
