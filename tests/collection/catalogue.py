@@ -14,6 +14,10 @@ from collection import (
     memory,
     packing,
     packing_forms,
+    real_agents,
+    real_speech,
+    real_text,
+    real_vision,
     speech,
 )
 from collection.case import Case
@@ -30,6 +34,10 @@ FAMILIES: dict[str, list[Case]] = {
     "forecasting": forecasting.CASES,
     "memory": memory.CASES,
     "containers": containers.CASES,
+    "real_speech": real_speech.CASES,
+    "real_text": real_text.CASES,
+    "real_vision": real_vision.CASES,
+    "real_agents": real_agents.CASES,
 }
 
 CASES: dict[str, Case] = {
