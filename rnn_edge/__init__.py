@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rnn_edge.errors import RnnEdgeError
     from rnn_edge.exporting import export
     from rnn_edge.profiling import profile
-    from rnn_edge.runtime import Session
+    from rnn_edge.runtime import Session, StreamPool, StreamSession
     from rnn_edge.training import train
     from rnn_edge.verification import verify
 
@@ -24,6 +24,8 @@ _HOME = {
     "Bundle": "rnn_edge.bundle",
     "RnnEdgeError": "rnn_edge.errors",
     "Session": "rnn_edge.runtime",
+    "StreamPool": "rnn_edge.runtime",
+    "StreamSession": "rnn_edge.runtime",
     "export": "rnn_edge.exporting",
     "load_checkpoint": "rnn_edge.checkpoint",
     "profile": "rnn_edge.profiling",
@@ -35,6 +37,8 @@ __all__ = [
     "Bundle",
     "RnnEdgeError",
     "Session",
+    "StreamPool",
+    "StreamSession",
     "__version__",
     "export",
     "load_checkpoint",

@@ -8,6 +8,8 @@ NAMES = [
     "Bundle",
     "RnnEdgeError",
     "Session",
+    "StreamPool",
+    "StreamSession",
     "__version__",
     "export",
     "load_checkpoint",

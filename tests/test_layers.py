@@ -22,7 +22,7 @@ LEVELS: list[set[str]] = [
     {"graphs", "models", "batching"},
     {"capture", "tasks"},
     {"verification", "checkpoint", "source"},
-    {"profiling", "training"},
+    {"profiling", "training", "streaming"},
     {"exporting"},
     {"cli"},
 ]
@@ -139,8 +139,9 @@ def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     assert heavy == []
 
 
-def test_session_is_reached_without_torch() -> None:
-    assert loaded_after("import rnn_edge\nrnn_edge.Session\nrnn_edge.Bundle") == []
+def test_sessions_are_reached_without_torch() -> None:
+    names = ("Session", "StreamSession", "StreamPool", "Bundle")
+    assert loaded_after("\n".join(["import rnn_edge", *(f"rnn_edge.{n}" for n in names)])) == []
 
 
 def loaded_after(code: str) -> list[str]:

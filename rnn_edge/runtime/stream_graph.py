@@ -1,0 +1,53 @@
+"""A bundle's stream graph, and its graph for single frames, loaded and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rnn_edge.bundle import Bundle
+from rnn_edge.errors import InputError
+from rnn_edge.runtime.session import Session
+from rnn_edge.runtime.stream_form import StreamForm, check_step
+
+STREAM = "stream"
+STEP = "step"
+
+
+class StreamGraph:
+    """The sessions that run a stream; safe to share between streams.
+
+    ``source`` is a Bundle, a bundle's folder or a lone .onnx file that carries its contract.
+    """
+
+    def __init__(
+        self,
+        source: Bundle | str | Path,
+        provider: str,
+        threads: int | None,
+        trusted: bool,
+    ) -> None:
+        if not isinstance(source, Bundle) and Path(source).is_dir():
+            source = Bundle.load(source)
+        if isinstance(source, Bundle) and STREAM not in source.contract.graphs:
+            raise InputError(
+                f"bundle {source.name} must hold a graph {STREAM!r} to be streamed, it holds "
+                f"{', '.join(source.contract.graphs)}. Export a causal model for streaming."
+            )
+        options: dict[str, Any] = {"threads": threads, "trusted": trusted}
+        self._stream = Session(source, provider, graph=STREAM, **options)
+        self.form = StreamForm.of(self._stream.contract)
+        self._step: Session | None = None
+        if isinstance(source, Bundle) and STEP in source.contract.graphs:
+            check_step(self.form, source.graph(STEP))
+            self._step = Session(source, provider, graph=STEP, **options)
+        self.device = "cuda" if provider == "cuda" else "cpu"
+
+    @property
+    def shortest(self) -> int | None:
+        """1 where single frames have a graph of their own, None where the contract holds."""
+        return None if self._step is None else 1
+
+    def session(self, frames: int) -> Session:
+        """The session that runs chunks of ``frames`` fastest."""
+        return self._step if self._step is not None and frames == 1 else self._stream
