@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 import rnn_edge
 from rnn_edge import contract
 from rnn_edge.bundle import FORMAT, FORMAT_VERSION, MANIFEST, Bundle, write_bundle
+from rnn_edge.verification.chunks import ChunkParity, StreamReport
 from rnn_edge.verification.report import OutputParity, ParityReport
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -32,6 +33,8 @@ RECORDS = [
     *contract.DECODERS.values(),
     ParityReport,
     OutputParity,
+    StreamReport,
+    ChunkParity,
 ]
 EVIDENCE: dict[str, Any] = {
     "producer": "rnn-edge 0.1.0",
@@ -39,6 +42,9 @@ EVIDENCE: dict[str, Any] = {
     "opset": 18,
     "parity": ParityReport(
         "float64 torch", ({"batch": 2},), (OutputParity("y", 1e-8, 2e-8, 1e-6, {"batch": 2}),)
+    ).to_dict(),
+    "stream": StreamReport(
+        ("ragged",), 0, (ChunkParity("y", 1e-8, 2e-8, 1e-6, {"batch": 2}, "ragged", True),)
     ).to_dict(),
 }
 WRITERS = [

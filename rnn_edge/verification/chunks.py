@@ -100,6 +100,23 @@ def run_in_chunks(stream: Session, inputs: Arrays, chunks: Sequence[int]) -> Arr
     contract = stream.contract
     rule = contract.stream
     assert rule is not None
+    parts: dict[str, list[np.ndarray]] = {spec.name: [] for spec in contract.outputs}
+    for _, outputs in replay_chunks(stream, inputs, chunks):
+        for name, array in outputs.items():
+            parts[name].append(array)
+    return {spec.name: _join(spec, rule, parts[spec.name]) for spec in contract.outputs}
+
+
+def replay_chunks(
+    stream: Session, inputs: Arrays, chunks: Sequence[int]
+) -> Iterator[tuple[Arrays, Arrays]]:
+    """(inputs, outputs) of each call, states included, in the contract's order.
+
+    Chunks go on until ``inputs`` end.
+    """
+    contract = stream.contract
+    rule = contract.stream
+    assert rule is not None
     rows = {
         dim: size
         for spec in contract.inputs
@@ -107,25 +124,34 @@ def run_in_chunks(stream: Session, inputs: Arrays, chunks: Sequence[int]) -> Arr
         for dim, size in zip(spec.dims, inputs[spec.name].shape, strict=True)
         if isinstance(dim, str)
     }
-    parts: dict[str, list[np.ndarray]] = {spec.name: [] for spec in contract.outputs}
-    states: Arrays = {name: inputs[name] for name in contract.state_inputs if name in inputs}
+    states = {
+        pair.input: np.asarray(inputs[pair.input])
+        if pair.input in inputs
+        else _initial(contract.input(pair.input), pair.initial, rows)
+        for pair in contract.states
+    }
     start = 0
     for number, size in enumerate(chunks):
-        feed = {
-            spec.name: _chunk(spec, rule, inputs[spec.name], start, size)
-            for spec in contract.inputs
-            if spec.name in inputs
-        }
-        if rule.reset is not None:
-            dims = contract.input(rule.reset).dims
-            shape = [rows[dim] if isinstance(dim, str) else dim for dim in dims]
-            feed[rule.reset] = np.full(shape, number == 0)
-        outputs = run_named_at(stream, {**feed, **states})
+        if start + size > rows[rule.axis]:
+            return
+        feed = {}
+        for spec in contract.inputs:
+            if spec.name in states:
+                feed[spec.name] = states[spec.name]
+            elif spec.name == rule.reset:
+                shape = [rows[dim] if isinstance(dim, str) else dim for dim in spec.dims]
+                feed[spec.name] = np.full(shape, number == 0)
+            else:
+                feed[spec.name] = _chunk(spec, rule, inputs[spec.name], start, size)
+        outputs = run_named_at(stream, feed)
         states = {pair.input: outputs[pair.output] for pair in contract.states}
-        for name, array in outputs.items():
-            parts[name].append(array)
+        yield feed, outputs
         start += size
-    return {spec.name: _join(spec, rule, parts[spec.name]) for spec in contract.outputs}
+
+
+def _initial(spec: TensorSpec, value: float, sizes: Mapping[str, int]) -> np.ndarray:
+    shape = [sizes[dim] if isinstance(dim, str) else dim for dim in spec.dims]
+    return np.full(shape, value, np.dtype(spec.dtype))
 
 
 def run_named_at(session: Session, inputs: Arrays) -> Arrays:

@@ -37,7 +37,7 @@ def sample_inputs(
     }
     if full_lengths:
         for spec in contract.inputs:
-            if spec.lengths_of in sizes:
+            if spec.lengths_of is not None and spec.lengths_of in sizes:
                 arrays[spec.name] = np.full_like(arrays[spec.name], sizes[spec.lengths_of])
     if small_integers:
         shortest = min((size for axis, size in sizes.items() if axis != BATCH_AXIS), default=1)

@@ -1,0 +1,92 @@
+"""Stream graphs: derived from a whole-sequence graph, proved, and written beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnn_edge.contract import METADATA_KEY, GraphContract
+from rnn_edge.errors import StreamError, VerificationError
+from rnn_edge.runtime import Session
+from rnn_edge.version import VERSION
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import nn
+
+    from rnn_edge.capture.arguments import Arguments
+    from rnn_edge.graphs.streaming import Stream
+    from rnn_edge.verification.parity import Case
+
+# Frames in the chunks of the golden data, one after another.
+_GOLDEN_CHUNKS = (1, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class StreamPart:
+    """What an export learns of streaming: a graph with its evidence, or why there is none."""
+
+    stream: Stream | None
+    evidence: Mapping[str, Any]
+
+
+def add_stream(
+    model: ir.Model,
+    graph: GraphContract,
+    whole: Session,
+    original: tuple[nn.Module, Arguments, Sequence[Case]],
+    staging: Path,
+    wish: bool | str,
+) -> StreamPart:
+    """Derive the stream graph of ``model`` and hold it against the eager module.
+
+    ``wish`` is True, False or "auto". Raises StreamError or VerificationError when it is True and
+    there is no such graph; with "auto" the reason becomes the evidence.
+    """
+    from rnn_edge.graphs.streaming import derive_stream
+    from rnn_edge.verification.against_module import verify_stream_against_module
+
+    if wish is False:
+        return StreamPart(None, {"refused": "not asked for"})
+    try:
+        stream = derive_stream(model, graph)
+        path = staging / stream.contract.file
+        save_graph(stream.model, stream.contract, path)
+        module, arguments, cases = original
+        report = verify_stream_against_module(
+            Session(path, trusted=True), whole, module, arguments, cases
+        )
+    except (StreamError, VerificationError) as error:
+        if wish is True:
+            raise
+        return StreamPart(None, {"refused": str(error)})
+    return StreamPart(stream, report.to_dict())
+
+
+def save_graph(model: ir.Model, contract: GraphContract, path: Path) -> None:
+    """Write ``model`` with its contract inside."""
+    import onnx_ir
+
+    model.producer_name, model.producer_version = "rnn-edge", VERSION
+    model.metadata_props[METADATA_KEY] = contract.to_json()
+    onnx_ir.save(model, path)
+
+
+def write_golden_chunks(
+    folder: Path, stream: GraphContract, path: Path, inputs: Mapping[str, np.ndarray]
+) -> None:
+    """Write ``stream/test_data_set_*``: consecutive chunks, states in and out, in ``folder``."""
+    from rnn_edge.verification.chunks import replay_chunks
+    from rnn_edge.verification.golden import write_golden_set
+
+    place = folder / "stream"
+    place.mkdir()
+    session = Session(path, trusted=True)
+    for number, (feed, outputs) in enumerate(
+        replay_chunks(session, dict(inputs), list(_GOLDEN_CHUNKS))
+    ):
+        write_golden_set(place, number, feed, outputs)
