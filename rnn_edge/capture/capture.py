@@ -17,6 +17,7 @@ from rnn_edge.capture.arguments import Arguments, read_arguments
 from rnn_edge.capture.attributes import find_changed_buffers, refuse_kept_state
 from rnn_edge.capture.naming import name_everything
 from rnn_edge.capture.program import FlatForward, Program, trace
+from rnn_edge.capture.relations import refuse_relations
 from rnn_edge.capture.roles import Role, find_roles
 from rnn_edge.capture.silence import quiet_logger
 from rnn_edge.capture.state_discovery import find_kept_state
@@ -55,6 +56,7 @@ def capture(
     with evaluating(module), torch.no_grad():
         arguments = find_kept_state(module, arguments)
         program = trace(module, arguments)
+        refuse_relations(program.exported, program.symbols)
         refuse_kept_state(
             name.removeprefix(FlatForward.PREFIX) for name in find_changed_buffers(program.exported)
         )

@@ -14,7 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.fx.experimental.symbolic_shapes import (
+    free_symbols,
+    free_unbacked_symbols,
+    statically_known_true,
+)
 from torch.nn.utils.rnn import pack_sequence
 
 from rnn_edge.errors import ExportError
@@ -43,10 +47,10 @@ class ValueList:
         chosen = self.tensor[index]
         return chosen.item() if chosen.dim() == 0 else ValueList(chosen)
 
-    def max(self) -> Any:
+    def max(self, *_: object, **__: object) -> Any:
         return self.tensor.max().item()
 
-    def min(self) -> Any:
+    def min(self, *_: object, **__: object) -> Any:
         return self.tensor.min().item()
 
     def tolist(self) -> ValueList:
@@ -99,23 +103,40 @@ def _is_list(tensor: Tensor) -> bool:
 
 
 def take_items(x: Tensor, index: Any) -> Tensor:
-    """The stand-in for Tensor.__getitem__: ``x[:, :n]`` with a number that only the graph knows.
+    """The stand-in for Tensor.__getitem__: slices whose ends may lie behind the end of ``x``.
 
-    Slicing takes what there is when ``n`` is too large, and tracing cannot tell; ``n`` is held for
-    a size of ``x``, which a length is.
+    torch compares them with the size, which would settle for all sizes which of two is larger.
     """
-    items = list(index) if isinstance(index, tuple) else [index]
-    dims = range(len(items)) if all(isinstance(item, (slice, int)) for item in items) else ()
-    for dim in dims:
-        item = items[dim]
-        if isinstance(item, int):
-            break
+    if not isinstance(index, tuple):
+        return x[_hold(index, x.shape[0])] if isinstance(index, slice) else x[index]
+    if not all(isinstance(item, slice) for item in index):
+        return x[index]
+    for dim, item in enumerate(index):
         if _is_known_at_run_time(item.stop) and item.start in (None, 0) and item.step in (None, 1):
-            torch._check(item.stop >= 0)
-            torch._check(item.stop <= x.shape[dim])
-            x = x.narrow(dim, 0, item.stop)
-            items[dim] = slice(None)
-    return x[tuple(items)] if isinstance(index, tuple) else x[items[0]]
+            x = _take_first(x, dim, item.stop)
+            index = (*index[:dim], slice(None), *index[dim + 1 :])
+    return x[tuple(map(_hold, index, x.shape))]
+
+
+def _take_first(x: Tensor, dim: int, count: torch.SymInt) -> Tensor:
+    """``count`` must be a size that ``x`` can give, as a length is: tracing cannot tell."""
+    torch._check(count >= 0)
+    torch._check(count <= x.shape[dim])
+    return x.narrow(dim, 0, count)
+
+
+def _hold(item: slice, size: Any) -> slice:
+    """``item`` with ends that follow another size no further than ``size``."""
+    return slice(_hold_end(item.start, size), _hold_end(item.stop, size), item.step)
+
+
+def _hold_end(end: Any, size: Any) -> Any:
+    if not isinstance(end, torch.SymInt) or _is_known_at_run_time(end):
+        return end
+    others = free_symbols(end) - free_symbols(size)
+    if not others or not statically_known_true(end >= 0):
+        return end
+    return torch.sym_min(end, size)
 
 
 def _is_known_at_run_time(number: Any) -> bool:
