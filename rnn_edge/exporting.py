@@ -84,11 +84,13 @@ def export(
     for package in ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
         import_extra(package)
     from rnn_edge.capture import capture
+    from rnn_edge.capture.preparation import prepare
     from rnn_edge.runtime import Session
     from rnn_edge.verification.against_module import verify_against_module
 
     refuse_foreign_folder(Path(out_dir))
     description = Description(states or {}, limits or {}, bounds or {}, meanings or {})
+    module = prepare(module, args, kwargs)
     captured = capture(module, args, kwargs, axes, output_names)
     graph = _describe(captured, description)
     with tempfile.TemporaryDirectory() as staging:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, product
@@ -12,6 +11,7 @@ from torch import nn
 
 from rnn_edge.capture.arguments import Arguments, TensorArgument, resize
 from rnn_edge.capture.kept_state import KeptState
+from rnn_edge.capture.preparation import copy_module
 from rnn_edge.capture.snapshots import call_copy, examples_of, take_snapshot
 from rnn_edge.errors import ExportError
 
@@ -96,7 +96,7 @@ def _shapes_by_itself(
     module: nn.Module, arguments: Arguments, states: int, sizes: Mapping[str, int]
 ) -> list[torch.Size] | None:
     """The shapes of the states that a first call leaves; None when it refuses the sizes."""
-    called, kept = copy.deepcopy(module), arguments.kept
+    called, kept = copy_module(module), arguments.kept
     alone = replace(arguments, tensors=arguments.tensors[:-states], kept=KeptState())
     try:
         call_copy(called, alone, sizes)
@@ -113,7 +113,7 @@ def _shapes_when_held(
     tensors = [resize(argument, sizes).clone() for argument in arguments.tensors]
     try:
         with torch.random.fork_rng(devices=[]):
-            outputs = arguments.call(copy.deepcopy(module), tensors)
+            outputs = arguments.call(copy_module(module), tensors)
     except Exception:  # noqa: BLE001 (forward() is the user's: it may raise anything)
         return None
     return [outputs[slot.output].shape for slot in arguments.kept.slots]

@@ -6,7 +6,6 @@ then tells whether an answer depends on it, and calls at other sizes tell which 
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from rnn_edge.capture.arguments import Arguments, TensorArgument
 from rnn_edge.capture.kept_state import ABSENT, HeldAttribute, KeptState, StateSlot, Unread
+from rnn_edge.capture.preparation import copy_module
 from rnn_edge.capture.program import trace_at_example
 from rnn_edge.capture.snapshots import (
     HeldValue,
@@ -39,7 +39,7 @@ def find_kept_state(module: nn.Module, arguments: Arguments) -> Arguments:
 
     Raises ExportError when the state cannot be given by hand.
     """
-    called = copy.deepcopy(module)
+    called = copy_module(module)
     before = take_snapshot(called)
     try:
         call_copy(called, arguments)
@@ -190,7 +190,7 @@ def _first_values(
     module: nn.Module, arguments: Arguments, attributes: Sequence[HeldAttribute]
 ) -> Snapshot:
     """What the first call puts, before anything else, where the module holds nothing yet."""
-    called = copy.deepcopy(module)
+    called = copy_module(module)
     found: Snapshot = {}
     for path in {attribute.path for attribute in attributes}:
         part = called.get_submodule(path)

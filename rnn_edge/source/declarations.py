@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import re
 from collections.abc import Sequence
@@ -215,8 +214,10 @@ def _as_tuple(items: dict[str, Nested]) -> Nested:
 def _try(module: nn.Module, examples: Examples) -> str | None:
     """Why a copy of ``module`` refuses the arguments; None when it takes them."""
     torch = import_extra("torch")
+    from rnn_edge.capture.preparation import copy_module
+
     try:
-        copied = copy.deepcopy(module).eval()
+        copied = copy_module(module).eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             copied(*examples.args, **examples.kwargs)
     except Exception as error:  # noqa: BLE001 (forward() is the user's: it may raise anything)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 from rnn_edge.bundle import Bundle
 from rnn_edge.capture import evaluating
 from rnn_edge.capture.arguments import Arguments, TensorArgument, read_arguments
+from rnn_edge.capture.preparation import prepare, unwrap
 from rnn_edge.capture.state_discovery import find_kept_state
 from rnn_edge.contract import GraphContract
 from rnn_edge.errors import VerificationError
@@ -62,26 +63,28 @@ def verify_bundle_against_module(
     provider: str,
 ) -> ParityReport:
     """As verify_against_module, with the golden inputs as examples where none are given."""
-    graph = bundle.graph()
-    arguments = _arguments_of(graph, bundle, module, args, kwargs)
+    graph, module = bundle.graph(), unwrap(module)
+    if args is None and kwargs is None:
+        kwargs = _golden_arguments(graph, bundle, module)
+    module = prepare(module, args or (), kwargs)
+    arguments = _arguments_of(graph, module, args, kwargs)
     return verify_against_module(Session(bundle, provider), module, arguments).report
 
 
-def _arguments_of(
-    graph: GraphContract,
-    bundle: Bundle,
-    module: nn.Module,
-    args: Any,
-    kwargs: Mapping[str, Any] | None,
-) -> Arguments:
+def _golden_arguments(
+    graph: GraphContract, bundle: Bundle, module: nn.Module
+) -> dict[str, torch.Tensor]:
+    """Golden inputs by name, without the state that the module keeps itself."""
     golden, _ = read_golden_set(bundle.golden_sets()[0], graph)
-    if args is None and kwargs is None:
-        kept = {slot for slot in graph.state_inputs if slot not in _parameters(module)}
-        kwargs = {
-            name: torch.from_numpy(array.copy())
-            for name, array in golden.items()
-            if name not in kept
-        }
+    kept = graph.state_inputs - set(inspect.signature(module.forward).parameters)
+    return {
+        name: torch.from_numpy(array.copy()) for name, array in golden.items() if name not in kept
+    }
+
+
+def _arguments_of(
+    graph: GraphContract, module: nn.Module, args: Any, kwargs: Mapping[str, Any] | None
+) -> Arguments:
     arguments = read_arguments(module, args or (), kwargs, ())
     with evaluating(module), torch.no_grad():
         arguments = find_kept_state(module, arguments)
@@ -101,7 +104,3 @@ def _arguments_of(
         for argument, spec in zip(arguments.tensors, graph.inputs, strict=True)
     )
     return replace(arguments, tensors=tensors)
-
-
-def _parameters(module: nn.Module) -> Collection[str]:
-    return inspect.signature(module.forward).parameters

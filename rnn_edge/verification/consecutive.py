@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from rnn_edge.capture.arguments import Arguments
 from rnn_edge.capture.kept_state import KeptState
+from rnn_edge.capture.preparation import copy_module
 from rnn_edge.errors import ExportError
 from rnn_edge.runtime import Session
 from rnn_edge.verification.oracle import Answer, Oracle
@@ -100,7 +100,7 @@ def _call_alone(
 
     With ``given`` it gets the states of the first call; otherwise it is as it was exported.
     """
-    alone = copy.deepcopy(module)
+    alone = copy_module(module)
     bare = replace(arguments, tensors=arguments.given, kept=KeptState())
     tensors = [torch.from_numpy(array.copy()) for array in calls[0].inputs.values()]
     held = arguments.kept if given else KeptState()

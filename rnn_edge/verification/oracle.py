@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from rnn_edge.capture.arguments import Arguments
+from rnn_edge.capture.preparation import copy_module
 from rnn_edge.verification.sampling import Arrays
 
 
@@ -34,7 +34,7 @@ class Oracle:
     def __init__(self, module: nn.Module, arguments: Arguments) -> None:
         self._module = module
         self._arguments = arguments
-        self._exact: nn.Module | None = copy.deepcopy(module).double().eval()
+        self._exact: nn.Module | None = copy_module(module).double().eval()
 
     @property
     def kind(self) -> str:

@@ -1,0 +1,151 @@
+"""A module as export takes it: without wrappers, its weights plain tensors on the CPU.
+
+The user's module stays as it is; where something must change, a copy is changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
+from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
+from torch.utils import _pytree as pytree
+
+from rnn_edge.code_line import shorten
+from rnn_edge.errors import ExportError
+
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+_QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+
+
+def prepare(module: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> nn.Module:
+    """``module`` itself where it can be exported as it is, else a copy that can.
+
+    DataParallel and torch.compile are unwrapped; weights that are computed anew in every call
+    (weight_norm, spectral_norm, parametrizations) become what they are in eval mode; lazy modules
+    get their sizes from one call with ``args`` and ``kwargs``. Raises ExportError.
+    """
+    module = unwrap(module)
+    _refuse_unknown(module)
+    _refuse_tensors(module, args, kwargs)
+    if any(is_lazy(tensor) for tensor in module.parameters()):
+        module = _materialise(module, args, kwargs)
+    if any(_computes_weights(part) for part in module.modules()):
+        module = copy_module(module).eval()
+        with torch.no_grad():
+            for part in list(module.modules()):
+                _fold(part)
+    return module
+
+
+def copy_module(module: nn.Module) -> nn.Module:
+    """A deep copy, also of modules that hold results of a training step, which torch refuses."""
+    memo: dict[int, Any] = {}
+    kept = []
+    for part in module.modules():
+        for leaf in pytree.tree_leaves([*vars(part).values()]):
+            if isinstance(leaf, Tensor) and not leaf.is_leaf:
+                kept.append(leaf)
+                memo[id(leaf)] = leaf.detach().clone()
+    return copy.deepcopy(module, memo)
+
+
+def unwrap(module: Any) -> Any:
+    """The module inside DataParallel and torch.compile."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if isinstance(module, _WRAPPERS):
+            module = module.module
+        elif isinstance(module, nn.Module) and isinstance(inner, nn.Module):
+            module = inner
+        else:
+            return module
+
+
+def _refuse_unknown(module: Any) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ExportError(
+            f"a module must be in Python to be exported, got {type(module).__name__} of "
+            "TorchScript. Give the module that it was scripted or traced from."
+        )
+    if not isinstance(module, nn.Module):
+        raise ExportError(
+            f"what is exported must be a torch.nn.Module, got {type(module).__name__}. "
+            "Put it into the forward() of one."
+        )
+    for path, part in module.named_modules():
+        if type(part).__module__.startswith(_QUANTIZED):
+            raise ExportError(
+                f"a module must have floating-point weights to be exported, "
+                f"{f'self.{path}' if path else 'it'} is a quantized {type(part).__name__}. "
+                "Export the module before it is quantized."
+            )
+
+
+def _refuse_tensors(module: nn.Module, args: Any, kwargs: Mapping[str, Any] | None) -> None:
+    examples = pytree.tree_leaves((args, dict(kwargs or {})))
+    named: list[tuple[str, Tensor]] = []
+    named += [(f"self.{name}", tensor) for name, tensor in module.named_parameters()]
+    named += [(f"self.{name}", tensor) for name, tensor in module.named_buffers()]
+    named += [("an example", leaf) for leaf in examples if isinstance(leaf, Tensor)]
+    for name, tensor in named:
+        if tensor.device.type != "cpu":
+            raise ExportError(
+                f"a module and its examples must be on the CPU to be exported, {name} is on "
+                f"{tensor.device}. Call .cpu()."
+            )
+        if tensor.dtype == torch.bfloat16:
+            raise ExportError(
+                "a module and its examples must be float16, float32 or float64 to be exported, "
+                f"{name} is bfloat16. Call .float()."
+            )
+
+
+def _materialise(module: nn.Module, args: Any, kwargs: Mapping[str, Any] | None) -> nn.Module:
+    copied = copy_module(module).eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            copied(*((args,) if isinstance(args, Tensor) else args), **(kwargs or {}))
+    except Exception as error:
+        raise ExportError(
+            f"{type(module).__name__} has lazy parts and must take the example to get their "
+            f"sizes, got {type(error).__name__}: {shorten(error, 160)} Correct the example."
+        ) from error
+    return copied
+
+
+def _computes_weights(part: nn.Module) -> bool:
+    return bool(_hooks(part)) or _is_parametrized(part)
+
+
+def _hooks(part: nn.Module) -> list[WeightNorm | SpectralNorm]:
+    hooks = part._forward_pre_hooks.values()
+    return [hook for hook in hooks if isinstance(hook, (WeightNorm, SpectralNorm))]
+
+
+def _is_parametrized(part: nn.Module) -> bool:
+    # torch's recurrent layers keep a list of weights, which a parametrization does not renew.
+    return parametrize.is_parametrized(part) and not isinstance(part, nn.RNNBase)
+
+
+def _fold(part: nn.Module) -> None:
+    hooks = _hooks(part)
+    for hook in hooks:
+        remove = remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm
+        remove(part, hook.name)
+    if hooks and isinstance(part, nn.RNNBase):
+        part._init_flat_weights()
+    if _is_parametrized(part):
+        # Not by torch's own removal: that edits the class, which the user's module has too.
+        weights = {name: getattr(part, name) for name in part.parametrizations}  # type: ignore
+        part.__class__ = type(part).__bases__[0]
+        del part.parametrizations
+        for name, weight in weights.items():
+            part.register_parameter(name, nn.Parameter(weight.detach().clone()))
