@@ -66,7 +66,22 @@ def _sample(
         return random.integers(int(spec.minimum), int(spec.maximum) + 1, shape).astype(dtype)
     if dtype.kind == "f" and (example.size < 2 or np.ptp(example) == 0):
         return _clip(spec, random.standard_normal(shape)).astype(dtype)
-    return random.choice(example.reshape(-1), shape)
+    drawn = random.choice(example.reshape(-1), shape)
+    return _keep_one_step(spec, example, drawn) if dtype.kind == "b" else drawn
+
+
+def _keep_one_step(spec: TensorSpec, example: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """A mask that has, in every row, at least one step as the first of the example's rows are.
+
+    A row without any valid step is no input that a module must take.
+    """
+    for dim, axis in enumerate(spec.dims):
+        if isinstance(axis, str) and axis != BATCH_AXIS:
+            first = example.take(0, axis=dim).reshape(-1)
+            if first.size and (first == first[0]).all():
+                lacking = (drawn != first[0]).all(axis=dim)
+                np.moveaxis(drawn, dim, 0)[0] ^= lacking
+    return drawn
 
 
 def _sample_lengths(

@@ -56,3 +56,15 @@ def test_small_integers_are_at_most_the_shortest_axis() -> None:
         small_integers=True,
     )["places"]  # fmt: skip
     assert set(np.unique(found)) == {1, 3}
+
+
+def test_masks_have_a_valid_step_in_every_row() -> None:
+    spec = TensorSpec("mask", "bool", ("batch", "sequence"))
+    for valid in (True, False):
+        example = np.full((2, 40), not valid)
+        example[:, 0] = valid
+        found = sample(spec, example)
+        assert (found == valid).any(axis=1).all()
+        assert (found != valid).any()
+        time_major = TensorSpec("mask", "bool", ("sequence", "batch"))
+        assert (sample(time_major, example.T) == valid).any(axis=0).all()
