@@ -17,16 +17,13 @@ from rnn_edge.capture.arguments import Arguments, read_arguments
 from rnn_edge.capture.attributes import find_changed_buffers, refuse_kept_state
 from rnn_edge.capture.naming import name_everything
 from rnn_edge.capture.program import FlatForward, Program, trace
+from rnn_edge.capture.registry import to_onnx
 from rnn_edge.capture.relations import refuse_relations
 from rnn_edge.capture.roles import Role, find_roles
 from rnn_edge.capture.silence import quiet_logger
 from rnn_edge.capture.state_discovery import find_kept_state
-from rnn_edge.capture.translation import TRANSLATIONS
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean
-
-# Read by every onnxruntime of the last years, web and mobile builds included.
-OPSET = 18
 
 # Tracing changes torch for the whole process: calls of nn.Module, the metadata of new nodes.
 _LOCK = threading.RLock()
@@ -92,18 +89,9 @@ def _translate(module: nn.Module, program: Program) -> ir.Model:
     with warnings.catch_warnings(), quiet_logger("torch.onnx"):
         warnings.simplefilter("ignore", FutureWarning)
         try:
-            onnx_program = torch.onnx.export(
-                program.exported,
-                dynamo=True,
-                opset_version=OPSET,
-                custom_translation_table=TRANSLATIONS,
-                optimize=False,
-                verbose=False,
-            )
+            return to_onnx(program.exported).model
         except torch.onnx.OnnxExporterError as error:
             raise _untranslatable(module, error) from error
-    assert onnx_program is not None
-    return onnx_program.model
 
 
 def _untranslatable(module: nn.Module, error: Exception) -> ExportError:

@@ -1,0 +1,56 @@
+"""torch.onnx's translation of an exported program, its table of operators built once a process.
+
+torch.onnx.export reads the sources of all its five hundred translations anew at each call, which
+is most of what a small export takes.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from rnn_edge.capture.translation import TRANSLATIONS
+
+# Read by every onnxruntime of the last years, web and mobile builds included.
+OPSET = 18
+
+
+def to_onnx(exported: ExportedProgram) -> torch.onnx.ONNXProgram:
+    """Translate ``exported``. Raises torch.onnx.OnnxExporterError."""
+    registry = _registry()
+    if registry is None:
+        program = torch.onnx.export(
+            exported,
+            dynamo=True,
+            opset_version=OPSET,
+            custom_translation_table=TRANSLATIONS,
+            optimize=False,
+            verbose=False,
+        )
+        assert program is not None
+        return program
+    from torch.onnx._internal.exporter import _core
+
+    return _core.export(
+        exported, (), None, registry=registry, dynamic_shapes=None, input_names=None,
+        output_names=None, optimize=False, opset_version=OPSET, verbose=False,
+    )  # fmt: skip
+
+
+@functools.cache
+def _registry() -> Any:
+    """The table, ours included; None where this torch keeps it elsewhere."""
+    try:
+        from torch.onnx._internal.exporter import _constants, _core, _registration
+
+        registry = _registration.ONNXRegistry.from_torchlib(
+            opset_version=max(OPSET, _constants.TORCHLIB_OPSET)
+        )
+        for operator, translation in TRANSLATIONS.items():
+            registry.register_op(operator, translation, is_complex=False)
+    except (ImportError, AttributeError, TypeError):
+        return None
+    return registry if callable(_core.export) else None
