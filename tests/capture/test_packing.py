@@ -10,7 +10,12 @@ import onnx
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import (
+    PackedSequence,
+    pack_padded_sequence,
+    pad_packed_sequence,
+    pad_sequence,
+)
 
 import rnn_edge
 
@@ -144,3 +149,36 @@ def test_lengths_are_recognised_and_bounded(tmp_path: Path) -> None:
     assert (spec.lengths_of, spec.minimum) == ("sequence", 1)
     with pytest.raises(rnn_edge.RnnEdgeError, match="lengths"):
         rnn_edge.Session(bundle).run(np.zeros((1, 4, 4), np.float32), np.array([5]))
+
+
+def test_padding_of_rows_equals_torch_for_every_option(tmp_path: Path) -> None:
+    class Padding(nn.Module):
+        def forward(self, first: Tensor, second: Tensor) -> list[Tensor]:
+            rows = [first, second]
+            return [
+                pad_sequence(rows),
+                pad_sequence(rows, True, -2.5),
+                pad_sequence(rows, padding_value=1.0, padding_side="left"),
+            ]
+
+    args = (torch.randn(5, 3), torch.randn(4, 3))
+    bundle = rnn_edge.export(
+        Padding(), args, tmp_path / "bundle", axes=[("first", None), ("second", None)]
+    )
+    session = rnn_edge.Session(bundle)
+    for first, second in ((2, 9), (9, 2), (4, 4), (1, 3), (3, 1)):
+        rows = (torch.randn(first, 3), torch.randn(second, 3))
+        found = session.run(*(row.numpy() for row in rows))
+        for array, tensor in zip(found, Padding()(*rows), strict=True):
+            np.testing.assert_array_equal(array, tensor.numpy())
+
+
+def test_lengths_as_a_list_are_read_from_the_input(tmp_path: Path) -> None:
+    def listed(m: Packed, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths.tolist(), batch_first=True, enforce_sorted=False)
+        return m.one(packed)[1][-1]
+
+    _, bundle = export_form(listed, tmp_path / "bundle")
+    assert bundle.graph().input("lengths").lengths_of == "sequence"
+    operators = {node.op_type for node in onnx.load(bundle.graph_path()).graph.node}
+    assert not operators & {"Scan", "Loop"}
