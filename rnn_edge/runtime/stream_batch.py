@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from rnn_edge.runtime.stream_plan import Buffer, Plan
 
 # Chunk shapes whose buffers are kept; more than these in turn are bound anew.
 MOST_PLANS = 16
+# Slices that take all of an axis, to stand before an index of rows.
+ALL = (slice(None),) * 32
 
 
 class StreamBatch:
@@ -61,7 +64,7 @@ class StreamBatch:
             if every or pair.batch_axis is None:
                 buffer.array[...] = pair.initial
             else:
-                np.moveaxis(buffer.read(), pair.batch_axis, 0)[list(rows)] = pair.initial
+                buffer.read()[(*ALL[: pair.batch_axis], list(rows))] = pair.initial
             buffer.upload()
         self.fresh[list(rows)] = True
         self._some_fresh = True
@@ -79,6 +82,13 @@ class StreamBatch:
                 del self._plans[next(iter(self._plans))]
         self._plans[shapes] = plan
         return plan
+
+    def ready_plan(self, arrays: Sequence[Any]) -> Plan | None:
+        """The plan that has taken these arrays as its chunk, if there is one for their shapes."""
+        if any(type(array) is not np.ndarray for array in arrays):
+            return None
+        plan = self._plans.get(tuple(array.shape for array in arrays))
+        return plan if plan is not None and plan.take(arrays) else None
 
     def run(self, plan: Plan, copy: bool = True) -> list[np.ndarray]:
         """Run a plan that holds its chunk; the states move on only when that succeeds."""
@@ -115,7 +125,7 @@ class StreamBatch:
         self.fresh[...] = False if fresh is None else fresh
         self._some_fresh = bool(self.fresh.any())
 
-    def take_rows(self, other: StreamBatch, rows: Sequence[int]) -> None:
+    def take_rows(self, other: StreamBatch, rows: np.ndarray) -> None:
         """Become a copy of these rows of another batch; states they share are left alone."""
         form = self.graph.form
         mine, theirs = self._sets[self._way], other.states()
@@ -129,21 +139,21 @@ class StreamBatch:
             source = other._context[spec.name].array
             buffer.array[...] = source if axis is None else np.take(source, rows, axis)
             buffer.upload()
-        self.fresh[...] = other.fresh[rows]
-        self._some_fresh = bool(self.fresh.any())
+        if self._some_fresh or other._some_fresh:
+            self.fresh[...] = other.fresh[rows]
+            self._some_fresh = bool(self.fresh.any())
 
-    def give_rows(self, other: StreamBatch, rows: Sequence[int]) -> None:
+    def give_rows(self, other: StreamBatch, rows: np.ndarray) -> None:
         """Write all rows back to where they lie in another batch, when they have run."""
         mine, theirs = self.states(), other._sets[other._way]
         for pair in self.graph.form.states:
             if pair.batch_axis is not None:
                 target = theirs[pair.input]
-                np.moveaxis(target.read(), pair.batch_axis, 0)[rows] = np.moveaxis(
-                    mine[pair.input], pair.batch_axis, 0
-                )
+                target.read()[(*ALL[: pair.batch_axis], rows)] = mine[pair.input]
                 target.upload()
-        other.fresh[rows] = self.fresh
-        other._some_fresh = bool(other.fresh.any())
+        if other._some_fresh:
+            other.fresh[rows] = self.fresh
+            other._some_fresh = bool(other.fresh.any())
 
     def shared_states(self) -> dict[str, np.ndarray]:
         """Copies of the states that all rows share."""

@@ -44,16 +44,14 @@ class Task:
     def alike(self, form: StreamForm) -> Hashable:
         """Tasks of one block that agree in this may share a run."""
         key: list[Hashable] = [array.shape for array in self.chunk]
-        for spec, array in zip(form.chunk, self.chunk, strict=True):
-            if form.row_axis(spec) is None:
-                key.append(array.tobytes())
+        key += [self.chunk[place].tobytes() for place in form.shared_chunk]
         if form.in_step:
-            new = self.start or (self.row.origin is None and self.row.frames == 0)
-            key.append(new)
-            if not new:
-                shared = self.row.shared
-                key += [array.tobytes() for array in shared.values()]
-                key.append(None if shared else (self.row.origin, self.row.frames))
+            key.append(self.start)
+            if not self.start:
+                row = self.row
+                key.append(row.origin is None and row.frames == 0)
+                key += [array.tobytes() for array in row.shared.values()]
+                key.append(None if row.shared else (row.origin, row.frames))
         return tuple(key)
 
 
@@ -88,13 +86,13 @@ class Block:
         """One run for tasks that may share it; after an InputError every stream is as it was."""
         whole = self._settled()
         tasks = sorted(tasks, key=lambda task: self._place[task.row.id])
-        places = [self._place[task.row.id] for task in tasks]
+        rows = np.array([self._place[task.row.id] for task in tasks])
         starting = [number for number, task in enumerate(tasks) if task.start]
         batch = whole
         # A row that starts anew loses its state only when the run has succeeded.
-        if starting or len(places) < whole.rows:
-            batch = self._part(len(places))
-            batch.take_rows(whole, places)
+        if starting or len(rows) < whole.rows:
+            batch = self._part(len(rows))
+            batch.take_rows(whole, rows)
         batch.set_shared_states(tasks[0].row.shared)
         if starting:
             batch.start(starting)
@@ -102,10 +100,11 @@ class Block:
         plan.put_rows([task.chunk for task in tasks], [self._axes.get(s.name) for s in self._chunk])
         answers = batch.run(plan)
         if batch is not whole:
-            batch.give_rows(whole, places)
+            batch.give_rows(whole, rows)
+        shared = batch.shared_states()
         for task in tasks:
             row = task.row
-            row.shared = batch.shared_states()
+            row.shared = shared
             if task.start:
                 row.origin, row.frames = None, 0
             row.frames += plan.frames
@@ -114,7 +113,7 @@ class Block:
     def state(self, row: Row) -> dict[str, np.ndarray]:
         """What ``StreamSession.state`` would give for this stream."""
         whole, place = self._settled(), self._place[row.id]
-        held = dict(row.shared)
+        held = {name: array.copy() for name, array in row.shared.items()}
         for name, axis, array in self._row_tensors(whole):
             held[name] = np.take(array, [place], axis)
         for name, array in whole.context().items():
@@ -204,6 +203,5 @@ class Block:
 def _row_axes(form: StreamForm) -> dict[str, int]:
     """Where the rows lie in each input that has them."""
     axes = {spec.name: form.row_axis(spec) for spec in form.given}
-    if isinstance(form.batch, str):
-        axes |= {pair.input: pair.batch_axis for pair in form.states}
+    axes |= {pair.input: pair.batch_axis for pair in form.states}
     return {name: axis for name, axis in axes.items() if axis is not None}

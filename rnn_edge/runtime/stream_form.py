@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ import numpy as np
 from rnn_edge.contract import AxisLimits, GraphContract, StatePair, StreamRule, TensorSpec
 from rnn_edge.errors import ContractError, InputError
 from rnn_edge.runtime.feed import Feed, as_array
+
+# Checks of chunks that are kept ready, one for each size of context.
+MOST_FEEDS = 64
 
 Sizes = Mapping[str, int]
 #: The shapes of a chunk's arrays, in the contract's order.
@@ -32,6 +37,7 @@ class StreamForm:
     states: tuple[StatePair, ...]
     outputs: tuple[TensorSpec, ...]
     batch: str | int | None
+    _feeds: dict[Any, Feed] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, contract: GraphContract) -> StreamForm:
@@ -63,10 +69,15 @@ class StreamForm:
             _batch_of(contract, chunk, reset),
         )
 
-    @property
+    @cached_property
     def in_step(self) -> bool:
         """Whether all rows must be at one step: the rule says so, or they share a state."""
         return self.rule.in_step or any(pair.batch_axis is None for pair in self.states)
+
+    @cached_property
+    def shared_chunk(self) -> tuple[int, ...]:
+        """The places of the chunk's inputs that all rows share."""
+        return tuple(n for n, spec in enumerate(self.chunk) if self.row_axis(spec) is None)
 
     @property
     def given(self) -> tuple[TensorSpec, ...]:
@@ -97,9 +108,11 @@ class StreamForm:
                     f"got {rows}. Set it to {fixed}."
                 )
             return
-        most = self.contract.axes.get(fixed, AxisLimits()).maximum
-        if most is not None and rows > most:
-            raise InputError(f"batch must be at most {most}, got {rows}. Lower it.")
+        limits = self.contract.axes.get(fixed, AxisLimits())
+        if rows < limits.minimum:
+            raise InputError(f"batch must be at least {limits.minimum}, got {rows}. Raise it.")
+        if limits.maximum is not None and rows > limits.maximum:
+            raise InputError(f"batch must be at most {limits.maximum}, got {rows}. Lower it.")
 
     def sizes(self, rows: int, context: Mapping[str, np.ndarray]) -> dict[str, int]:
         """The sizes of all axes but those of chunks."""
@@ -115,6 +128,16 @@ class StreamForm:
 
         ``shortest`` replaces the least number of frames of the contract.
         """
+        key = (shortest, *sizes.items())
+        feed = self._feeds.get(key)
+        if feed is None:
+            if len(self._feeds) == MOST_FEEDS:
+                self._feeds.clear()
+            feed = self._feeds[key] = self._feed(self.chunk, sizes, self._chunk_axes(shortest))
+        arrays = feed.build(given)
+        return [arrays[spec.name] for spec in self.chunk]
+
+    def _chunk_axes(self, shortest: int | None) -> dict[str, AxisLimits]:
         axes = {
             name: replace(limits, trained_maximum=None)
             for name, limits in self.contract.axes.items()
@@ -122,8 +145,7 @@ class StreamForm:
         if shortest is not None:
             limits = axes.get(self.rule.axis, AxisLimits())
             axes[self.rule.axis] = replace(limits, minimum=shortest)
-        feed = self._feed(self.chunk, sizes, axes).build(given)
-        return [feed[spec.name] for spec in self.chunk]
+        return axes
 
     def checked_context(self, given: Mapping[str, Any], rows: int) -> dict[str, np.ndarray]:
         """Every context input by name, checked and copied."""
@@ -200,6 +222,15 @@ class StreamForm:
 def settle(spec: TensorSpec, sizes: Sizes) -> TensorSpec:
     """``spec`` with the axes whose sizes are known as numbers."""
     return replace(spec, dims=tuple(sizes.get(str(dim), dim) for dim in spec.dims))
+
+
+def values_surely_fit(spec: TensorSpec, array: np.ndarray) -> bool:
+    """Whether all values are finite and within bounds; False may also mean very large numbers."""
+    if array.dtype.kind == "f" and not math.isfinite(np.vdot(array, array)):
+        return False
+    if spec.minimum is not None and array.min() < spec.minimum:
+        return False
+    return spec.maximum is None or bool(array.max() <= spec.maximum)
 
 
 def check_step(form: StreamForm, step: GraphContract) -> None:

@@ -13,7 +13,7 @@ from rnn_edge.errors import InputError
 from rnn_edge.extras import import_extra
 from rnn_edge.runtime.providers import bound_run, short_message
 from rnn_edge.runtime.session import Session
-from rnn_edge.runtime.stream_form import Shapes, StreamForm, settle
+from rnn_edge.runtime.stream_form import Shapes, StreamForm, settle, values_surely_fit
 
 
 class Buffer:
@@ -183,20 +183,17 @@ def _taker(spec: TensorSpec, target: np.ndarray) -> Callable[[Any], bool]:
     It is not sure when the array is not exactly of that shape and dtype, when a value is not finite
     (or too large for this quick sum), or is out of the contract's bounds.
     """
-    shape, dtype, least, most = target.shape, target.dtype, spec.minimum, spec.maximum
+    shape, dtype = target.shape, target.dtype
+    finite_is_enough = dtype.kind == "f" and spec.minimum is None and spec.maximum is None
     flat = target.reshape(-1)
-    floats = dtype.kind == "f"
-    bounded = least is not None or most is not None
-    low = -math.inf if least is None else least
-    high = math.inf if most is None else most
 
     def take(array: Any) -> bool:
         if type(array) is not np.ndarray or array.shape != shape or array.dtype is not dtype:
             return False
         target[...] = array
-        if floats and not math.isfinite(np.vdot(flat, flat)):
-            return False
-        return not bounded or bool(low <= flat.min() and flat.max() <= high)
+        if finite_is_enough:
+            return math.isfinite(np.vdot(flat, flat))
+        return values_surely_fit(spec, target)
 
     return take
 

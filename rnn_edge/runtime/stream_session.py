@@ -79,7 +79,10 @@ class StreamSession:
         """
         plan = self._plan
         if plan is None or not plan.take(chunk):
-            return self._push_checked(chunk)
+            plan = None if self._rows is None else self._rows.ready_plan(chunk)
+            if plan is None:
+                return self._push_checked(chunk)
+            self._plan = plan
         answers = self._rows.run(plan, self._copy)  # type: ignore[union-attr]
         self.steps += plan.frames
         return answers

@@ -58,6 +58,10 @@ def runs(monkeypatch) -> list[int]:
     return rows
 
 
+def y_of(bundle: Bundle, x: np.ndarray) -> np.ndarray:
+    return StreamSession(bundle).push(x)[0][0]
+
+
 def drain(pool: StreamPool, into: dict[int, list]) -> None:
     while answers := pool.run_ready():
         for stream, outputs in answers.items():
@@ -158,7 +162,13 @@ def test_a_graph_of_batch_one_runs_its_streams_one_by_one(tmp_path, runs, batch)
     for stream, a in x.items():
         y = np.concatenate([part[stream][0][0] for part in parts])
         np.testing.assert_allclose(y, stream_bundles.recurrent_answer("LSTM", a[0]), atol=EPSILON)
-    assert runs == ([1] * 6 if batch == 1 else [3, 3])
+        moved = StreamSession(bundle)
+        moved.state = pool.state(stream)
+        pool.reset(stream)
+        mine, own = pool.push_many({stream: a})[stream], moved.push(a)
+        assert not np.array_equal(mine[0], own[0])
+        np.testing.assert_array_equal(mine[0][0], y_of(bundle, a))
+    assert runs[:6] == ([1] * 6 if batch == 1 else [3, 3, 1, 1, 1])
 
 
 def test_a_graph_of_a_larger_fixed_batch_is_refused(tmp_path):

@@ -351,10 +351,12 @@ def test_batch_must_be_one_that_the_graph_takes(tmp_path):
     np.testing.assert_allclose(
         StreamSession(fixed, batch=2).push(x)[0], answer("GRU", x), atol=EPSILON
     )
-    axes = {"batch": AxisLimits(1, 3), "sequence": AxisLimits(2)}
+    axes = {"batch": AxisLimits(2, 3), "sequence": AxisLimits(2)}
     small = stream_bundles.write_recurrent(tmp_path / "b", "GRU", axes=axes, step=True)
     with pytest.raises(InputError, match="batch must be at most 3, got 4"):
         StreamSession(small, batch=4)
+    with pytest.raises(InputError, match="batch must be at least 2, got 1"):
+        StreamSession(small)
     # Chunks of one frame are the step graph's, whatever the stream graph's minimum.
     np.testing.assert_allclose(
         StreamSession(small, batch=2).push(x[:, :1])[0], answer("GRU", x)[:, :1], atol=EPSILON
