@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,22 @@ if TYPE_CHECKING:
     from rnn_edge.bundle import Bundle
 
 
+class State(click.ParamType[tuple[str, str]]):
+    """``h=h_n``."""
+
+    name = "INPUT=OUTPUT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        source, _, target = value.partition("=")
+        if not source or not target:
+            self.fail(f"must be INPUT=OUTPUT, such as h=h_n, got {value!r}", param, ctx)
+        return source, target
+
+
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @weights_option
@@ -29,6 +45,13 @@ if TYPE_CHECKING:
     metavar="NAME",
     multiple=True,
     help="Name of an output of that module. Once per output, in order.",
+)
+@click.option(
+    "--state",
+    "states",
+    type=State(),
+    multiple=True,
+    help="An input and the output that feeds it in the next call, as h=h_n. Once per state.",
 )
 @click.option(
     "-o",
@@ -42,6 +65,7 @@ def export(
     weights: Path | None,
     inputs: Sequence[Declaration],
     output_names: Sequence[str],
+    states: Sequence[tuple[str, str]],
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -56,9 +80,9 @@ def export(
     own = is_module_file(str(source))
     if own and not inputs:
         raise click.UsageError('a module needs --input, such as "x:float32[batch,sequence,40]".')
-    if not own and (weights is not None or inputs or output_names):
+    if not own and (weights is not None or inputs or output_names or states):
         raise click.UsageError(
-            "--weights, --input and --output-name go with path/to/file.py:callable; "
+            "--weights, --input, --output-name and --state go with path/to/file.py:callable; "
             "a checkpoint knows its own."
         )
     target = output or Path("exported") / (
@@ -66,7 +90,7 @@ def export(
     )
     say(f"Exporting {source} and verifying it at other lengths and batches ...")
     if own:
-        bundle = _export_module(source, weights, inputs, output_names, target)
+        bundle = _export_module(source, weights, inputs, output_names, dict(states), target)
     else:
         from rnn_edge.checkpoint import load_checkpoint
         from rnn_edge.exporting import export_checkpoint
@@ -80,6 +104,7 @@ def _export_module(
     weights: Path | None,
     inputs: Sequence[Declaration],
     output_names: Sequence[str],
+    states: Mapping[str, str],
     target: Path,
 ) -> Bundle:
     from rnn_edge.exporting import export as export_module
@@ -95,6 +120,7 @@ def _export_module(
             kwargs=examples.kwargs,
             bounds=examples.bounds,
             output_names=list(output_names) or None,
+            states=states,
         )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +13,12 @@ from rnn_edge.cli.options import json_option, provider_option
 from rnn_edge.cli.output import print_json
 from rnn_edge.cli.parity import print_parity
 from rnn_edge.cli.source_options import input_option, open_module, quiet_forward, weights_option
+from rnn_edge.cli.tables import print_table
+from rnn_edge.errors import VerificationError
 from rnn_edge.source.declarations import Declaration, make_examples
+
+if TYPE_CHECKING:
+    from rnn_edge.verification.bisection import Bisection
 
 
 @click.command()
@@ -24,6 +31,12 @@ from rnn_edge.source.declarations import Declaration, make_examples
 )
 @weights_option
 @input_option
+@click.option(
+    "--bisect",
+    "bisecting",
+    is_flag=True,
+    help="Compare layer by layer with --module: the first layer and time step that are off.",
+)
 @provider_option
 @json_option
 def verify(
@@ -31,13 +44,15 @@ def verify(
     module: Path | None,
     weights: Path | None,
     inputs: Sequence[Declaration],
+    bisecting: bool,
     provider: str,
     as_json: bool,
 ) -> None:
     """Replay the golden data of BUNDLE; needs no torch.
 
     With --module, the graph is also compared with the eager module at other lengths and batches;
-    one whose arguments are nested needs the --input that it was exported with.
+    one whose arguments are nested needs the --input that it was exported with. With --bisect, a
+    table shows every recurrent layer, its worst error and the first step that is off.
 
     Example: rnn-edge verify exported/forecast --module checkpoints/forecast
     """
@@ -45,7 +60,16 @@ def verify(
 
     if module is None and (weights is not None or inputs):
         raise click.UsageError("--weights and --input go with --module; give it too.")
+    if bisecting and module is None:
+        raise click.UsageError("--bisect compares with --module; give it too.")
     original = None if module is None else open_module(module, weights)
+    if bisecting:
+        with quiet_forward():
+            found = _bisect(bundle, original, inputs)
+        _show(bundle, found, as_json)
+        if found.fault:
+            raise VerificationError(found.fault)
+        return
     with quiet_forward():
         if original is not None and inputs:
             examples = make_examples(original, inputs)
@@ -58,3 +82,36 @@ def verify(
         print_json({"bundle": str(bundle), "parity": report.to_dict()})
     else:
         print_parity(report.to_dict())
+
+
+def _bisect(bundle: Path, original: Any, inputs: Sequence[Declaration]) -> Bisection:
+    from rnn_edge.bundle import Bundle
+    from rnn_edge.verification.bisection import bisect
+
+    if not inputs:
+        return bisect(Bundle.load(bundle), original)
+    examples = make_examples(original, inputs)
+    return bisect(Bundle.load(bundle), original, examples.args, examples.kwargs)
+
+
+def _show(bundle: Path, found: Bisection, as_json: bool) -> None:
+    if as_json:
+        print_json({"bundle": str(bundle), **asdict(found)})
+        return
+    rows = [
+        (
+            layer.layer,
+            f"{layer.error:.2g}",
+            f"{layer.tolerance:.2g}",
+            "-" if layer.first_wrong_step is None else layer.first_wrong_step,
+        )
+        for layer in found.layers
+    ]
+    print_table(["layer", "worst error", "allowed", "first wrong step"], rows)
+    wrong = found.first_wrong
+    if wrong is not None:
+        click.echo(f"First off in {wrong.layer} at step {wrong.first_wrong_step}.")
+    elif found.fault:
+        click.echo("All of these layers are right: what is off comes after them, or between.")
+    else:
+        click.echo("All of these layers are right, and so are the outputs.")

@@ -63,12 +63,19 @@ def verify_bundle_against_module(
     provider: str,
 ) -> ParityReport:
     """As verify_against_module, with the golden inputs as examples where none are given."""
+    module, arguments = read_bundle_arguments(bundle, module, args, kwargs)
+    return verify_against_module(Session(bundle, provider), module, arguments).report
+
+
+def read_bundle_arguments(
+    bundle: Bundle, module: nn.Module, args: Any, kwargs: Mapping[str, Any] | None
+) -> tuple[nn.Module, Arguments]:
+    """The module as it was exported, and the arguments of the bundle's graph."""
     graph, module = bundle.graph(), unwrap(module)
     if args is None and kwargs is None:
         kwargs = _golden_arguments(graph, bundle, module)
     module = prepare(module, args or (), kwargs)
-    arguments = _arguments_of(graph, module, args, kwargs)
-    return verify_against_module(Session(bundle, provider), module, arguments).report
+    return module, _arguments_of(graph, module, args, kwargs)
 
 
 def _golden_arguments(
