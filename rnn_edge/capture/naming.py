@@ -72,6 +72,8 @@ def _name_nodes(graph: ir.Graph) -> None:
 
 def _module_path(node: ir.Node) -> str:
     """Where in the module the node comes from: ``encoder.lstm``; empty when it is not known."""
+    if MODULE_KEY in node.metadata_props:
+        return str(node.metadata_props[MODULE_KEY])
     try:
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES_KEY, "[]"))
     except (ValueError, SyntaxError):

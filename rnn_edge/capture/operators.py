@@ -11,6 +11,9 @@ the interception of a torch call and its translation to an ONNX node. Shapes, ti
     ->       [sequence, batch, directions * hidden_size], h_n, (c_n)
 
 The h of an LSTM with a projection has proj_size in the place of hidden_size.
+
+The operators of written cells run one direction, their weights are in ONNX's own layout: W, R, B,
+and P where an LSTM has peepholes. ``path`` tells which part of the module they come from.
 """
 
 from __future__ import annotations
@@ -30,6 +33,21 @@ _LIBRARY.define(
 _LIBRARY.define(
     "lstm(Tensor x, Tensor? lengths, Tensor h_0, Tensor c_0, Tensor[] weights,"
     " bool bidirectional) -> (Tensor, Tensor, Tensor)"
+)
+_WRITTEN = (
+    "Tensor[] weights, bool bidirectional, str[] activations, float[] alphas, float[] betas,"
+    " str path"
+)
+_LIBRARY.define(
+    f"written_rnn(Tensor x, Tensor? lengths, Tensor h_0, {_WRITTEN}) -> (Tensor, Tensor)"
+)
+_LIBRARY.define(
+    f"written_gru(Tensor x, Tensor? lengths, Tensor h_0, {_WRITTEN}, bool resets_after)"
+    " -> (Tensor, Tensor)"
+)
+_LIBRARY.define(
+    f"written_lstm(Tensor x, Tensor? lengths, Tensor h_0, Tensor c_0, {_WRITTEN})"
+    " -> (Tensor, Tensor, Tensor)"
 )
 
 
@@ -69,6 +87,24 @@ def _lstm_shape(
     return _sequence_like(x, h_0), torch.empty_like(h_0), torch.empty_like(c_0)
 
 
+@torch.library.register_fake("rnn_edge::written_rnn", lib=_LIBRARY)
+@torch.library.register_fake("rnn_edge::written_gru", lib=_LIBRARY)
+def _written_shape(
+    x: Tensor, lengths: Tensor | None, h_0: Tensor, *_: object, **__: object
+) -> tuple[Tensor, Tensor]:
+    return _sequence_like(x, h_0), torch.empty_like(h_0)
+
+
+@torch.library.register_fake("rnn_edge::written_lstm", lib=_LIBRARY)
+def _written_lstm_shape(
+    x: Tensor, lengths: Tensor | None, h_0: Tensor, c_0: Tensor, *_: object, **__: object
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _sequence_like(x, h_0), torch.empty_like(h_0), torch.empty_like(c_0)
+
+
 rnn = torch.ops.rnn_edge.rnn.default
 gru = torch.ops.rnn_edge.gru.default
 lstm = torch.ops.rnn_edge.lstm.default
+written_rnn = torch.ops.rnn_edge.written_rnn.default
+written_gru = torch.ops.rnn_edge.written_gru.default
+written_lstm = torch.ops.rnn_edge.written_lstm.default

@@ -134,7 +134,8 @@ def _roll(
         )
         for axis in fixed
     ]
-    return RolledForward(align(traces), flat, places)
+    examples = [resize(argument, sizes) for argument in arguments.tensors]
+    return RolledForward(align(traces), flat, places, examples)
 
 
 def find_fixed_axes(exported: ExportedProgram, arguments: Arguments) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 import onnxscript
 
 from rnn_edge.capture import composition, operators
+from rnn_edge.capture.naming import MODULE_KEY
+from rnn_edge.capture.program import FlatForward
 
 # The stubs of onnxscript know tensors only, where constants are as good.
 op: Any = onnxscript.opset18
@@ -73,10 +75,72 @@ def translate_lstm(
     return _merge_directions(y, bidirectional), h_n, c_n
 
 
+def translate_written_rnn(
+    x: Any, lengths: Any, h_0: Any, weights: Sequence[Any], bidirectional: bool,
+    activations: Sequence[str], alphas: Sequence[float], betas: Sequence[float], path: str,
+) -> Any:  # fmt: skip
+    w, r, b = weights
+    given = _activations(activations, alphas, betas)
+    y, h_n = op.RNN(
+        x, w, r, b, _as_sequence_lens(lengths), h_0, hidden_size=int(r.shape[2]), **given
+    )
+    _tell_origin(y, path)
+    return _merge_directions(y, bidirectional), h_n
+
+
+def translate_written_gru(
+    x: Any, lengths: Any, h_0: Any, weights: Sequence[Any], bidirectional: bool,
+    activations: Sequence[str], alphas: Sequence[float], betas: Sequence[float], path: str,
+    resets_after: bool,
+) -> Any:  # fmt: skip
+    w, r, b = weights
+    given = _activations(activations, alphas, betas)
+    y, h_n = op.GRU(
+        x, w, r, b, _as_sequence_lens(lengths), h_0, hidden_size=int(r.shape[2]),
+        linear_before_reset=int(resets_after), **given,
+    )  # fmt: skip
+    _tell_origin(y, path)
+    return _merge_directions(y, bidirectional), h_n
+
+
+def translate_written_lstm(
+    x: Any, lengths: Any, h_0: Any, c_0: Any, weights: Sequence[Any], bidirectional: bool,
+    activations: Sequence[str], alphas: Sequence[float], betas: Sequence[float], path: str,
+) -> Any:  # fmt: skip
+    w, r, b, *p = weights
+    given = _activations(activations, alphas, betas)
+    y, h_n, c_n = op.LSTM(
+        x, w, r, b, _as_sequence_lens(lengths), h_0, c_0, *p, hidden_size=int(r.shape[2]), **given
+    )
+    _tell_origin(y, path)
+    return _merge_directions(y, bidirectional), h_n, c_n
+
+
+def _tell_origin(y: Any, path: str) -> None:
+    """Tracing saw no call of the module that a written cell stands in."""
+    if path.startswith(FlatForward.PREFIX):
+        y.producer().metadata_props[MODULE_KEY] = path.removeprefix(FlatForward.PREFIX)
+
+
+def _activations(
+    names: Sequence[str], alphas: Sequence[float], betas: Sequence[float]
+) -> dict[str, Any]:
+    """The attributes of a node; alphas and betas stand only where an activation takes some."""
+    taken = [place for place, name in enumerate(names) if name == "HardSigmoid"]
+    given: dict[str, Any] = {"activations": list(names)}
+    if taken:
+        given["activation_alpha"] = [alphas[place] for place in taken]
+        given["activation_beta"] = [betas[place] for place in taken]
+    return given
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     operators.rnn: translate_rnn,
     operators.gru: translate_gru,
     operators.lstm: translate_lstm,
+    operators.written_rnn: translate_written_rnn,
+    operators.written_gru: translate_written_gru,
+    operators.written_lstm: translate_written_lstm,
 }
 
 

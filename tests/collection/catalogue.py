@@ -19,6 +19,7 @@ from collection import (
     real_text,
     real_vision,
     speech,
+    written_cells,
 )
 from collection.case import Case
 
@@ -26,7 +27,7 @@ FAMILIES: dict[str, list[Case]] = {
     "layers": layers.CASES,
     "packing": [*packing.CASES, *packing_forms.CASES],
     "loops": loops.CASES,
-    "cells": cells.CASES,
+    "cells": [*cells.CASES, *written_cells.CASES],
     "decoders": decoders.CASES,
     "convolutional": convolutional.CASES,
     "attention": attention.CASES,

@@ -40,6 +40,24 @@ _STANDARD: dict[Any, Callable[..., tuple[Tensor, ...]]] = {
 
 
 @dataclass(frozen=True)
+class WrittenCell:
+    """The target of a step that is a cell recognised by its equations.
+
+    Called as torch's cells are, with the weights of its node behind the states.
+    """
+
+    operator: Callable[..., tuple[Tensor, ...]]
+
+    def __call__(self, x: Tensor, hx: Any, *weights: Tensor) -> Any:
+        states = [hx] if isinstance(hx, Tensor) else list(hx)
+        rows = x.shape[0]
+        initial = [state.expand(rows, -1).unsqueeze(0) for state in states]
+        _, *last = self.operator(x.unsqueeze(0), None, *initial, list(weights), bidirectional=False)
+        following = [state.squeeze(0) for state in last]
+        return following[0] if isinstance(hx, Tensor) else following
+
+
+@dataclass(frozen=True)
 class Cell:
     """A loop that is one recurrent layer; ``x`` is what an iteration is fed."""
 
@@ -52,9 +70,15 @@ class Cell:
         self, x: Tensor, initial: Sequence[Tensor], weights: Sequence[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         """[count, batch, features], states [batch, hidden] -> all outputs, last states."""
-        states = [state.unsqueeze(0) for state in initial]
+        states = [_for_every_row(state, x.shape[1]).unsqueeze(0) for state in initial]
         y, *last = self.operator(x, None, *states, list(weights), bidirectional=False)
         return y, [state.squeeze(0) for state in last]
+
+
+def _for_every_row(state: Tensor, rows: Any) -> Tensor:
+    """A state of one row may stand for that of all."""
+    is_one = isinstance(state.shape[0], int) and state.shape[0] == 1
+    return state.expand(rows, -1) if is_one else state
 
 
 def read_cell(loop: Loop) -> Cell | None:
@@ -64,7 +88,9 @@ def read_cell(loop: Loop) -> Cell | None:
 
 def _read_step(step: RolledStep, number: int) -> Cell | None:
     """A standard cell, step ``number`` of a loop's body, that is fed its own states."""
-    if step.target not in _STANDARD or step.kwargs:
+    target = step.target
+    run = target.operator if isinstance(target, WrittenCell) else _STANDARD.get(target)
+    if run is None or step.kwargs:
         return None
     x, hx, *given = step.args
     is_lstm = isinstance(hx, tuple)
@@ -77,7 +103,13 @@ def _read_step(step: RolledStep, number: int) -> Cell | None:
     if not all(isinstance(weight, (Source, PlainValue)) for weight in weights):
         return None
     initial = tuple(state.initial[0] for state in states)
-    return Cell(_STANDARD[step.target], x, initial, weights)
+    return Cell(run, x, initial, weights)
+
+
+def all_stand_alone(loop: Loop, program: RolledProgram) -> bool:
+    """Whether every written cell of ``loop`` can be split off."""
+    written = {n for n, step in enumerate(loop.body) if isinstance(step.target, WrittenCell)}
+    return written <= {*_find_cells(loop, program)[0]}
 
 
 def split_off_cells(program: RolledProgram) -> RolledProgram:

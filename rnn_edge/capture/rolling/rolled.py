@@ -37,6 +37,7 @@ from rnn_edge.capture.rolling.scanning import (
     without_the_spare,
 )
 from rnn_edge.capture.rolling.steps import Source
+from rnn_edge.capture.rolling.written import Example, recognise_cells
 
 _ATEN = torch.ops.aten
 # Operators that take a list of tensors, and may be given what a loop has collected.
@@ -47,16 +48,23 @@ class RolledForward(nn.Module):
     """Runs a rolled program; ``sized`` says which axis of which input gives each size.
 
     ``traced`` is the module that was traced: it holds the parameters under their names.
+    ``inputs`` are examples, by which cells are recognised.
     """
 
     def __init__(
-        self, program: RolledProgram, traced: nn.Module, sized: Sequence[tuple[int, int]]
+        self,
+        program: RolledProgram,
+        traced: nn.Module,
+        sized: Sequence[tuple[int, int]],
+        inputs: Sequence[Tensor],
     ) -> None:
         super().__init__()
         self.module = traced.module
-        self._program = split_off_cells(program)
+        sizes = [inputs[place].shape[dim] for place, dim in sized]
+        example = Example(inputs, sizes, lambda name: operator.attrgetter(name)(self))
+        self._program = split_off_cells(recognise_cells(program, example))
         self._sized = sized
-        for name, what in program.sources.items():
+        for name, what in self._program.sources.items():
             if isinstance(what, Tensor):
                 self.register_buffer(name, what)
 
