@@ -206,7 +206,7 @@ def _compare(
                 np.take(whole_array, range(count), axis=place)
                 for whole_array in (own, truth, offline)
             )
-        deviation = compare(array, own, truth)
+        deviation = compare(array, own, truth, answer.sensitivity)
         if not deviation.allowed:
             raise VerificationError(
                 f"output {spec.name!r} in chunks ({words}, {case.sizes[rule.axis]} frames) must be "

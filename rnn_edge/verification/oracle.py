@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from rnn_edge.capture.arguments import Arguments
 from rnn_edge.capture.preparation import copy_module
 from rnn_edge.verification.sampling import Arrays
 
+# Seeds of the roundings that are tried where an answer is off.
+_ROUNDINGS = range(4)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -23,6 +27,8 @@ class Answer:
 
     own: np.ndarray
     truth: np.ndarray
+    #: The largest error of the own dtype when inputs and weights are rounded otherwise.
+    sensitivity: Callable[[], float] = lambda: 0.0
 
 
 class Oracle:
@@ -55,7 +61,29 @@ class Oracle:
                 warnings.simplefilter("ignore")  # of TF32 on devices that are not there
                 with torch.backends.mkldnn.flags(enabled=False):
                     own = self._run(self._module, list(inputs.values()))
-        return [Answer(o, t) for o, t in zip(own, truth, strict=True)]
+        spread = _Spread(self, dict(inputs), truth)
+        return [
+            Answer(o, t, functools.partial(spread.of, place))
+            for place, (o, t) in enumerate(zip(own, truth, strict=True))
+        ]
+
+    def answer_rounded_otherwise(self, inputs: Arrays, seed: int) -> list[np.ndarray]:
+        """The module's answers with every input and weight moved by a unit in its last place."""
+        random = np.random.default_rng(seed)
+        module = copy_module(self._module).eval()
+        with torch.no_grad():
+            for tensor in (*module.parameters(), *module.buffers()):
+                if tensor.is_floating_point():
+                    signs = torch.from_numpy(random.choice((-1.0, 1.0), tuple(tensor.shape)))
+                    tensor.mul_(1 + signs.to(tensor.dtype) * torch.finfo(tensor.dtype).eps)
+        moved = [
+            (array * (1 + random.choice((-1.0, 1.0), array.shape) * np.finfo(array.dtype).eps))
+            .astype(array.dtype)
+            if array.dtype.kind == "f"
+            else array
+            for array in inputs.values()
+        ]  # fmt: skip
+        return self._run(module, moved)
 
     def _run_in_float64(self, inputs: Arrays) -> list[np.ndarray] | None:
         if self._exact is None:
@@ -74,6 +102,38 @@ class Oracle:
             warnings.simplefilter("ignore")
             outputs = self._arguments.call(module, [_as_tensor(array) for array in arrays])
         return [output.numpy() for output in outputs.values()]
+
+
+class _Spread:
+    """What rounding does to answers, worked out when it is first asked for.
+
+    A module that amplifies rounding (a normalisation of almost equal numbers, a chaotic loop) gives
+    answers that differ by more than those of its two precisions tell.
+    """
+
+    def __init__(self, oracle: Oracle, inputs: Arrays, truth: Sequence[np.ndarray]) -> None:
+        self._oracle, self._inputs, self._truth = oracle, inputs, truth
+        self._found: list[float] | None = None
+
+    def of(self, place: int) -> float:
+        """The largest error of output ``place``."""
+        if self._found is None:
+            runs = [
+                self._oracle.answer_rounded_otherwise(self._inputs, seed) for seed in _ROUNDINGS
+            ]
+            self._found = [
+                max(_largest_error(run[place], truth) for run in runs)
+                for place, truth in enumerate(self._truth)
+            ]
+        return self._found[place]
+
+
+def _largest_error(array: np.ndarray, truth: np.ndarray) -> float:
+    if array.dtype.kind != "f" or array.shape != truth.shape or not array.size:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        error = np.abs(array.astype(np.float64) - truth)
+    return float(np.max(error[np.isfinite(error)], initial=0.0))
 
 
 def _as_tensor(array: np.ndarray) -> torch.Tensor:

@@ -103,7 +103,7 @@ def compare_case(session: Session, case: Case) -> Iterable[OutputParity]:
     declared = {node.name: node.shape for node in session.native.get_outputs()}
     for spec, array, answer in zip(specs, found, case.answers, strict=True):
         _check_declared(spec.name, declared[spec.name], answer.own, case)
-        deviation = compare(array, answer.own, answer.truth)
+        deviation = compare(array, answer.own, answer.truth, answer.sensitivity)
         if not deviation.allowed:
             raise _mismatch(spec, case, array, answer, deviation)
         yield OutputParity(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +29,20 @@ class Deviation:
         return self.error / self.tolerance if self.tolerance else float(self.error > 0)
 
 
-def compare(found: np.ndarray, own: np.ndarray, truth: np.ndarray) -> Deviation:
+def compare(
+    found: np.ndarray,
+    own: np.ndarray,
+    truth: np.ndarray,
+    sensitivity: Callable[[], float] = lambda: 0.0,
+) -> Deviation:
     """Compare ``found`` with ``truth``, the float64 answer; ``own`` is torch's in its own dtype.
 
     The noise is torch's own error there, or what rounding the truth to the dtype loses, whichever
-    is more. Shapes must be equal, and infinities and NaNs at the same places, or the error is
-    infinite. Integers and booleans must equal ``own``: their error is a count.
+    is more. Where that does not do, ``sensitivity`` is asked for torch's error under other
+    roundings of the same inputs and weights.
+
+    Shapes must be equal, and infinities and NaNs at the same places, or the error is infinite.
+    Integers and booleans must equal ``own``: their error is a count.
     """
     if found.shape != own.shape or found.dtype != own.dtype:
         return Deviation(float("inf"), 0.0, 0.0)
@@ -45,8 +54,10 @@ def compare(found: np.ndarray, own: np.ndarray, truth: np.ndarray) -> Deviation:
     exact = truth[finite].astype(np.float64)
     rounding = np.finfo(own.dtype).eps / 2 * _largest(exact)
     noise = max(_largest(own[finite] - exact), float(rounding))
-    tolerance = tolerance_for(noise, str(own.dtype))
-    return Deviation(_largest(found[finite] - exact), noise, tolerance)
+    error = _largest(found[finite] - exact)
+    if error > tolerance_for(noise, str(own.dtype)):
+        noise = max(noise, sensitivity())
+    return Deviation(error, noise, tolerance_for(noise, str(own.dtype)))
 
 
 def tolerance_for(noise: float, dtype: str) -> float:
