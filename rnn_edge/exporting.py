@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rnn_edge.bundle import Bundle, refuse_foreign_folder, write_bundle
 from rnn_edge.bundle_readme import render_readme
 from rnn_edge.contract import (
-    METADATA_KEY,
     AxisLimits,
     Contract,
     Decoder,
@@ -23,6 +22,7 @@ from rnn_edge.contract import (
 )
 from rnn_edge.errors import ExportError
 from rnn_edge.extras import import_extra
+from rnn_edge.streaming import StreamPart, add_stream, save_graph, write_golden_chunks
 from rnn_edge.verification.shapes import BATCH_AXIS
 from rnn_edge.version import VERSION
 
@@ -66,6 +66,7 @@ def export(
     task: str | None = None,
     front_end: FrontEnd | None = None,
     decoder: Decoder | None = None,
+    stream: bool | Literal["auto"] = "auto",
 ) -> Bundle:
     """Export ``module`` to a verified bundle at ``out_dir``; ``module`` itself is not changed.
 
@@ -76,10 +77,12 @@ def export(
     ``states`` pairs inputs with the outputs that feed them in the next call; ``bounds`` gives the
     smallest and largest value of an input; ``limits`` restrict axes further than forward() does;
     ``meanings`` say what a tensor is; ``front_end`` and ``decoder`` say what an app must do before
-    and after.
+    and after. ``stream`` asks for stream.onnx, which takes the sequence in chunks: "auto" writes it
+    where the module is causal in time, True fails where it is not.
 
     Raises ExportError when the module cannot be expressed, VerificationError when the graph does
-    not give its answers at other sizes; then nothing is written, and what is at ``out_dir`` stays.
+    not give its answers at other sizes, StreamError when it cannot run in chunks as asked; then
+    nothing is written, and what is at ``out_dir`` stays.
     """
     for package in ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
         import_extra(package)
@@ -95,26 +98,34 @@ def export(
     graph = _describe(captured, description)
     with tempfile.TemporaryDirectory() as staging:
         path = Path(staging) / MODEL_FILE
-        _save(captured.model, graph, path)
-        parity = verify_against_module(Session(path, trusted=True), module, captured.arguments)
-    graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
-    contract = Contract(
-        name or Path(out_dir).resolve().name, {"model": graph}, task, front_end, decoder
-    )
+        save_graph(captured.model, graph, path)
+        session = Session(path, trusted=True)
+        parity = verify_against_module(session, module, captured.arguments)
+        graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
+        original = (module, captured.arguments, parity.cases)
+        part = add_stream(captured.model, graph, session, original, Path(staging), stream)
+    graphs = {"model": graph}
+    if part.stream is not None:
+        graphs["stream"] = part.stream.contract
+    contract = Contract(name or Path(out_dir).resolve().name, graphs, task, front_end, decoder)
 
     def fill(folder: Path) -> None:
         from rnn_edge.verification.golden import write_golden_set
 
-        _save(captured.model, graph, folder / MODEL_FILE)
+        save_graph(captured.model, graph, folder / MODEL_FILE)
         for number, case in enumerate(_choose_golden(parity.cases)):
             outputs = {
                 spec.name: answer.truth.astype(answer.own.dtype)
                 for spec, answer in zip(graph.outputs, case.answers, strict=True)
             }
             write_golden_set(folder, number, case.inputs, outputs)
+        if part.stream is not None:
+            path = folder / part.stream.contract.file
+            save_graph(part.stream.model, part.stream.contract, path)
+            write_golden_chunks(folder, part.stream.contract, path, parity.cases[0].inputs)
         (folder / "README.md").write_text(render_readme(contract), encoding="utf-8")
 
-    return write_bundle(out_dir, contract, _evidence(captured, parity), fill)
+    return write_bundle(out_dir, contract, _evidence(captured, parity, part), fill)
 
 
 def export_checkpoint(checkpoint: Checkpoint, out_dir: str | Path) -> Bundle:
@@ -216,14 +227,6 @@ def _merge_limits(
     return merged
 
 
-def _save(model: ir.Model, graph: GraphContract, path: Path) -> None:
-    import onnx_ir
-
-    model.producer_name, model.producer_version = "rnn-edge", VERSION
-    model.metadata_props[METADATA_KEY] = graph.to_json()
-    onnx_ir.save(model, path)
-
-
 def _choose_golden(cases: Sequence[Case]) -> list[Case]:
     """The usual case, the smallest, that with most rows, and the longest unless it is large."""
     by_size = sorted(cases, key=lambda case: sum(array.size for array in case.inputs.values()))
@@ -236,12 +239,13 @@ def _choose_golden(cases: Sequence[Case]) -> list[Case]:
     return list({id(case): case for case in chosen}.values())
 
 
-def _evidence(captured: Capture, parity: Parity) -> dict[str, Any]:
+def _evidence(captured: Capture, parity: Parity, part: StreamPart) -> dict[str, Any]:
     return {
         "producer": f"rnn-edge {VERSION}",
         "versions": {package: _version(package) for package in _PACKAGES},
         "opset": captured.model.graph.opset_imports[""],
         "parity": asdict(parity.report),
+        "stream": dict(part.evidence),
     }
 
 

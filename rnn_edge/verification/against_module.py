@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +18,18 @@ from rnn_edge.capture.state_discovery import find_kept_state
 from rnn_edge.contract import GraphContract
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import Session
+from rnn_edge.verification.chunks import StreamReport, check_stream
 from rnn_edge.verification.consecutive import check_consecutive
 from rnn_edge.verification.golden import read_golden_set
 from rnn_edge.verification.localization import compare_layers
 from rnn_edge.verification.oracle import Oracle
-from rnn_edge.verification.parity import MismatchError, Parity, check_parity
+from rnn_edge.verification.parity import (
+    Case,
+    MismatchError,
+    Parity,
+    cases_without_padding,
+    check_parity,
+)
 from rnn_edge.verification.report import ParityReport
 
 
@@ -53,6 +60,21 @@ def verify_against_module(session: Session, module: nn.Module, arguments: Argume
                 f"{str(mismatch).rstrip('.')}; the first difference is {where}. "
                 "Nothing that is wrong is to be shipped: report the module."
             ) from None
+
+
+def verify_stream_against_module(
+    stream: Session, whole: Session, module: nn.Module, arguments: Arguments, cases: Sequence[Case]
+) -> StreamReport:
+    """Compare a stream graph with the module at the sizes of ``cases``.
+
+    Raises VerificationError.
+    """
+    examples = {argument.name: argument.example.numpy() for argument in arguments.tensors}
+    with evaluating(module):
+        oracle = Oracle(module, arguments)
+        return check_stream(
+            stream, whole, cases_without_padding(whole.contract, oracle, examples, cases)
+        )
 
 
 def verify_bundle_against_module(
