@@ -111,29 +111,46 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 def bind(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The tensors as forward()'s arguments; ``hx_0`` and ``hx_1`` are the items of a tuple hx."""
-    arguments: dict[str, Any] = {}
-    used = set()
-    for parameter in inspect.signature(module.forward).parameters:
-        items = [parameter] if parameter in tensors else _items_of(parameter, tensors)
-        if items:
-            values = tuple(tensors[name] for name in items)
-            arguments[parameter] = values[0] if items == [parameter] else values
-            used.update(items)
-    unused = [name for name in tensors if name not in used]
+    """The tensors as forward()'s arguments; ``hx_0`` and ``hx_1`` are the items of a tuple hx,
+    ``batch_tokens`` is a key of a dict batch."""
+    parameters = list(inspect.signature(module.forward).parameters)
+    nested = [parameter for parameter in parameters if parameter not in tensors]
+    owners = {name: name if name in parameters else _owner(name, nested) for name in tensors}
+    unused = [name for name, owner in owners.items() if owner is None]
     if unused:
         raise InputError(
             f"forward() of {type(module).__name__} must take the graph's inputs, "
             f"it does not take {', '.join(unused)}. Give the module that was exported."
         )
+    arguments: dict[str, Any] = {}
+    for parameter in parameters:
+        below = {
+            name.removeprefix(parameter).removeprefix("_"): tensors[name]
+            for name, owner in owners.items()
+            if owner == parameter
+        }
+        if below:
+            arguments[parameter] = _nest(below)
     return arguments
 
 
-def _items_of(parameter: str, tensors: Mapping[str, Any]) -> list[str]:
-    items: list[str] = []
-    while f"{parameter}_{len(items)}" in tensors:
-        items.append(f"{parameter}_{len(items)}")
-    return items
+def _owner(name: str, parameters: Sequence[str]) -> str | None:
+    """The longest of ``parameters`` that ``name`` is a part of."""
+    owners = [parameter for parameter in parameters if name.startswith(f"{parameter}_")]
+    return max(owners, key=len, default=None)
+
+
+def _nest(below: Mapping[str, Any]) -> Any:
+    """One tensor; items numbered from 0 as a tuple, of tensors or tuples; a dict by key."""
+    if "" in below:
+        return below[""]
+    if not all(name.partition("_")[0].isdecimal() for name in below):
+        return dict(below)
+    items: dict[int, dict[str, Any]] = {}
+    for name, tensor in below.items():
+        place, _, rest = name.partition("_")
+        items.setdefault(int(place), {})[rest] = tensor
+    return tuple(_nest(items[place]) for place in sorted(items))
 
 
 def require_agreement(engines: Sequence[Engine], feed: Arrays) -> None:

@@ -116,6 +116,40 @@ def test_numbered_inputs_become_a_tuple_argument() -> None:
     assert list(bind(Lstm(), {"x": x})) == ["x"]
 
 
+def test_keys_of_a_dict_and_nested_tuples_are_bound() -> None:
+    class Nested(nn.Module):
+        def forward(
+            self, batch: dict[str, torch.Tensor], batch_size: torch.Tensor, states: tuple
+        ) -> None:
+            del batch, batch_size, states
+
+    names = [
+        "batch_tokens",
+        "batch_size",
+        "batch_mask_bits",
+        "states_0_0",
+        "states_0_1",
+        "states_1",
+    ]
+    tensors = {name: torch.full((1,), float(place)) for place, name in enumerate(names)}
+    found = bind(Nested(), tensors)
+    tokens, size, bits, h_0, c_0, h_1 = tensors.values()
+    assert found == {
+        "batch": {"tokens": tokens, "mask_bits": bits},
+        "batch_size": size,
+        "states": ((h_0, c_0), h_1),
+    }
+
+
+def test_part_of_an_argument_that_is_one_tensor_is_named() -> None:
+    class Plain(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    with pytest.raises(InputError, match="does not take x_lengths"):
+        bind(Plain(), {"x": torch.zeros(1), "x_lengths": torch.zeros(1)})
+
+
 def test_input_that_forward_does_not_take_is_named() -> None:
     class Other(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
