@@ -110,7 +110,7 @@ def _export_module(
     from rnn_edge.exporting import export as export_module
 
     module = open_module(source, weights)
-    with quiet_forward():
+    with quiet_forward(source):
         examples = make_examples(module, inputs)
         return export_module(
             module,

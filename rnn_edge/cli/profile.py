@@ -114,7 +114,7 @@ def profile(
     # A checkpoint stays a path, so that its start can be measured in processes of its own.
     own = module is not None and (weights is not None or is_module_file(str(module)))
     original = open_module(module, weights) if module is not None and own else module
-    with quiet_forward(), _progress() as progress:
+    with quiet_forward(module), _progress() as progress:
         result = measure(bundle, against=against, module=original, progress=progress, **measurement)
     if as_json:
         print_json(result.to_dict())

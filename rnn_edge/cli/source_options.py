@@ -13,7 +13,7 @@ import click
 from rnn_edge.cli.options import Command
 from rnn_edge.errors import InputError
 from rnn_edge.source.declarations import Declaration, read_declaration
-from rnn_edge.source.module_file import is_module_file, load_module
+from rnn_edge.source.module_file import importing_neighbours, is_module_file, load_module
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,7 +75,10 @@ def open_module(source: Path, weights: Path | None) -> nn.Module:
 
 
 @contextmanager
-def quiet_forward() -> Iterator[None]:
-    """Send to stderr what a module prints, since stdout is for the command's own results."""
-    with redirect_stdout(sys.stderr):
+def quiet_forward(source: Path | None = None) -> Iterator[None]:
+    """Let a module from ``source`` run: it may import files beside its own.
+
+    What it prints goes to stderr, since stdout is for the command's own results.
+    """
+    with redirect_stdout(sys.stderr), importing_neighbours(str(source)):
         yield

@@ -64,13 +64,13 @@ def verify(
         raise click.UsageError("--bisect compares with --module; give it too.")
     original = None if module is None else open_module(module, weights)
     if bisecting:
-        with quiet_forward():
+        with quiet_forward(module):
             found = _bisect(bundle, original, inputs)
         _show(bundle, found, as_json)
         if found.fault:
             raise VerificationError(found.fault)
         return
-    with quiet_forward():
+    with quiet_forward(module):
         if original is not None and inputs:
             examples = make_examples(original, inputs)
             report = verify_bundle(

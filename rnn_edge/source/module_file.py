@@ -62,6 +62,16 @@ def load_module(source: str) -> nn.Module:
     return _check_module(module, f"{name} in {path.name}")
 
 
+@contextmanager
+def importing_neighbours(source: str) -> Iterator[None]:
+    """Let forward() of a module from ``source`` import files beside it while it runs."""
+    if not is_module_file(source):
+        yield
+        return
+    with _importable(_split(source)[0].parent):
+        yield
+
+
 def _split(source: str) -> tuple[Path, str]:
     match = _SOURCE.fullmatch(source)
     if match is None or not match["name"]:
