@@ -15,7 +15,7 @@ from rnn_edge.runtime.stream_plan import Buffer, Plan
 # Chunk shapes whose buffers are kept; more than these in turn are bound anew.
 MOST_PLANS = 16
 # Slices that take all of an axis, to stand before an index of rows.
-ALL = (slice(None),) * 32
+ALL: tuple[Any, ...] = (slice(None),) * 32
 
 
 class StreamBatch:

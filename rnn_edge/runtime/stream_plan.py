@@ -123,7 +123,11 @@ class Plan:
     def answers(self, way: int, copy: bool = True) -> list[np.ndarray]:
         """What the last run gave; without ``copy``, the buffers that the next run writes into."""
         if not self._free:
-            return [copied() for copied in self._copies] if copy else list(self._arrays)
+            if not copy:
+                return list(self._arrays)
+            if len(self._copies) == 1:
+                return [self._copies[0]()]
+            return [copied() for copied in self._copies]
         values = iter(self._bindings[way].get_outputs()[self._free_place :])
         # What the runtime allocated is copied always: its memory goes with the binding.
         return [

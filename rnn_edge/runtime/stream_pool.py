@@ -42,7 +42,8 @@ class StreamPool:
     as a StreamSession of batch 1: chunks, outputs and states keep a batch axis of 1. An LSTM's and
     a GRU's answers are bit for bit those of a stream that runs alone. Streams share a run when
     their chunks have one length and their contexts one size; where rows must be in step, those at
-    the same step do.
+    the same step do. For a handful of small models separate StreamSessions are as fast; many
+    streams, or a hidden size of 256, gain several times over.
 
     All methods may be called from any thread; ``push`` does not wait for a run in progress. After
     an InputError, streams are as they were. Raises what StreamSession raises.

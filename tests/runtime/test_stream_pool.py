@@ -323,6 +323,44 @@ def test_a_refused_run_drops_one_chunk_and_no_other(bundles, monkeypatch):
         np.testing.assert_allclose(y, expected, atol=EPSILON)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused_in_every_push(counter, value):
+    pool = StreamPool(counter)
+    stream, x = pool.open(), np.ones((1, 3), np.float32)
+    for count in (0, 3):
+        bad = x.copy()
+        bad[0, 1] = value
+        with pytest.raises(InputError, match=r"x\[0, 1\] must be finite"):
+            pool.push_many({stream: bad})
+        assert pool.push_many({stream: x})[stream][0][0, 0] == count
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_reset_whose_run_is_refused_keeps_the_state_and_still_waits(bundles, monkeypatch, reset):
+    pool, x = StreamPool(bundles["GRU", reset]), np.ones((1, 2, 2), np.float32)
+    stream = pool.open()
+    pool.push_many({stream: x})
+    before = pool.state(stream)
+    pool.reset(stream)
+    fine = Plan.put_rows
+
+    def refuse(self, parts, axes):
+        raise InputError("no")
+
+    monkeypatch.setattr(Plan, "put_rows", refuse)
+    with pytest.raises(InputError, match="stream 0: no"):
+        pool.push_many({stream: x})
+    pool._streams[stream].start = False
+    for name, array in pool.state(stream).items():
+        np.testing.assert_array_equal(array, before[name])
+    pool.reset(stream)
+    with pytest.raises(InputError, match="stream 0: no"):
+        pool.push_many({stream: x})
+    monkeypatch.setattr(Plan, "put_rows", fine)
+    y = pool.push_many({stream: x})[stream][0][0]
+    np.testing.assert_allclose(y, stream_bundles.recurrent_answer("GRU", x[0]), atol=EPSILON)
+
+
 def test_push_many_does_not_overtake_chunks_that_wait(bundles):
     pool, x = StreamPool(bundles["GRU", False]), np.ones((1, 1, 2), np.float32)
     stream = pool.open()
