@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.utils._sympy.functions import FloorDiv, Mod
 
 from rnn_edge.capture.arguments import Arguments, resize
 from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
 from rnn_edge.capture.interception import Interception, skipping_size_checks
 from rnn_edge.capture.refusal import explain_refusal
-from rnn_edge.capture.rolling.alignment import align, vary
+from rnn_edge.capture.rolling.attempts import roll
 from rnn_edge.capture.rolling.rolled import RolledForward
 from rnn_edge.capture.rolling.steps import read_trace
 from rnn_edge.capture.silence import quiet_tracing
@@ -22,7 +23,7 @@ from rnn_edge.errors import ExportError
 
 # The sizes at which axes are traced: above 1, which torch.export would take for a constant, and
 # all different, so that no two axes are taken for one.
-_TRACED_SIZES = (3, 7, 11, 13, 17, 19, 23, 29)
+_TRACED_SIZES = (3, 5, 11, 17, 23, 29, 37, 41)
 
 
 class FlatForward(nn.Module):
@@ -122,10 +123,7 @@ def _roll(
 ) -> RolledForward:
     """``flat`` as a module that follows the sizes of the axes ``fixed``."""
     others = set(sizes) - set(fixed)
-    traces = []
-    for varied in vary(sizes, fixed):
-        exported = _export(flat, arguments, varied, others)
-        traces.append((tuple(varied[axis] for axis in fixed), read_trace(exported)))
+    program = roll(lambda at: read_trace(_export(flat, arguments, at, others)), sizes, fixed)
     places = [
         next(
             (place, argument.axes.index(axis))
@@ -135,17 +133,29 @@ def _roll(
         for axis in fixed
     ]
     examples = [resize(argument, sizes) for argument in arguments.tensors]
-    return RolledForward(align(traces), flat, places, examples)
+    return RolledForward(program, flat, places, examples)
 
 
 def find_fixed_axes(exported: ExportedProgram, arguments: Arguments) -> list[str]:
     """The named axes that tracing has set to a number."""
-    fixed = {
-        axis: None
-        for _, axis, size in _axis_sizes(exported, arguments)
-        if str(size).isdecimal()  # a symbol that was set to a number counts too
-    }
+    fixed = {axis: None for _, axis, size in _axis_sizes(exported, arguments) if _is_fixed(size)}
     return list(fixed)
+
+
+def _is_fixed(size: int | torch.SymInt) -> bool:
+    """Whether ``size`` is a number, a symbol that was set to one, or rounds to one.
+
+    range(x.shape[1] // 2) fixes half of a size, and leaves two numbers for all of it.
+    """
+    if isinstance(size, int) or str(size).isdecimal():
+        return True
+    symbols = size.node.expr.free_symbols
+    guards = [guard.expr for guard in size.node.shape_env.guards]
+    return any(
+        guard.rel_op == "==" and guard.rhs.is_Integer and guard.lhs.free_symbols == symbols
+        and guard.lhs.has(FloorDiv) and not guard.lhs.has(Mod)
+        for guard in guards if guard.is_Relational
+    )  # fmt: skip
 
 
 def _axis_sizes(

@@ -11,6 +11,7 @@ from collection import (
     forecasting,
     layers,
     loops,
+    loops_periodic,
     memory,
     packing,
     packing_forms,
@@ -26,7 +27,7 @@ from collection.case import Case
 FAMILIES: dict[str, list[Case]] = {
     "layers": layers.CASES,
     "packing": [*packing.CASES, *packing_forms.CASES],
-    "loops": loops.CASES,
+    "loops": [*loops.CASES, *loops_periodic.CASES],
     "cells": [*cells.CASES, *written_cells.CASES],
     "decoders": decoders.CASES,
     "convolutional": convolutional.CASES,

@@ -169,14 +169,14 @@ def _merge(
         if any(isinstance(item, Place) for item in head) and _collects(versions, layouts):
             return _merge_list(versions, layouts, points, line)
         if len({len(version) for version in versions}) > 1:
-            raise _differs(line)
+            raise differs(line)
         return tuple(_merge(parts, layouts, points, line) for parts in zip(*versions, strict=True))
     if isinstance(head, dict):
         return {key: _merge([v[key] for v in versions], layouts, points, line) for key in head}
     if isinstance(head, Place):
         spots = [layout.spots[v.index] for v, layout in zip(versions, layouts, strict=True)]
         return _merge_spots(spots, head.item, points, line)
-    return _merge_constants(versions, points, line)
+    return merge_constants(versions, points, line)
 
 
 def _collects(versions: Sequence[Any], layouts: Sequence[_Layout]) -> bool:
@@ -196,7 +196,7 @@ def _merge_list(
 ) -> Argument:
     pieces = [_pieces(version, layout) for version, layout in zip(versions, layouts, strict=True)]
     if len({len(piece) for piece in pieces}) > 1:
-        raise _differs(line)
+        raise differs(line)
     merged = []
     for column in zip(*pieces, strict=True):
         if not isinstance(column[0], list):
@@ -209,7 +209,7 @@ def _merge_list(
         first = fit(points, [stretch[0].iteration for stretch in spots])
         count = fit(points, [len(stretch) for stretch in spots])
         if len(kinds) > 1 or first is None or count is None:
-            raise _differs(line)
+            raise differs(line)
         loop, step, item = kinds.pop()
         direction = spots[0][1].iteration - spots[0][0].iteration
         merged.append(Collected(loop, step, item, first, count, direction))
@@ -240,17 +240,15 @@ def _merge_spots(
 ) -> PlainValue | LoopValue:
     if spots[0].loop < 0:
         if len({spot.plain for spot in spots}) > 1 or any(spot.loop >= 0 for spot in spots):
-            raise _differs(line)
+            raise differs(line)
         return PlainValue(spots[0].plain, item)
     iteration = fit(points, [spot.iteration for spot in spots])
     if len({(spot.loop, spot.step) for spot in spots}) > 1 or iteration is None:
-        raise _differs(line)
+        raise differs(line)
     return LoopValue(spots[0].loop, spots[0].step, item, iteration)
 
 
-def _merge_constants(
-    versions: Sequence[Any], points: Sequence[tuple[Sizes, int]], line: str
-) -> Any:
+def merge_constants(versions: Sequence[Any], points: Sequence[tuple[Sizes, int]], line: str) -> Any:
     head = versions[0]
     if all(version == head and type(version) is type(head) for version in versions):
         if isinstance(head, (int, float)) and not isinstance(head, bool):
@@ -281,13 +279,13 @@ class _LoopMerge:
         head = versions[-1]
         if isinstance(head, tuple):
             if len({len(version) for version in versions}) > 1:
-                raise _differs(self.line)
+                raise differs(self.line)
             return tuple(self.merge(parts) for parts in zip(*versions, strict=True))
         if isinstance(head, dict):
             return {key: self.merge([version[key] for version in versions]) for key in head}
         if isinstance(head, Place):
             return self._merge_places(versions)
-        return _merge_constants(versions, self.points, self.line)
+        return merge_constants(versions, self.points, self.line)
 
     def _merge_places(self, versions: Sequence[Any]) -> Argument:
         spots = [
@@ -299,7 +297,7 @@ class _LoopMerge:
         if last.loop == self.loop:
             return self._merge_own(versions, spots, last, item, iteration - last.iteration)
         if any(not isinstance(spot, _Spot) for spot in spots):
-            raise _differs(self.line)
+            raise differs(self.line)
         return _merge_spots(spots, item, self.points, self.line)
 
     def _merge_own(
@@ -316,7 +314,7 @@ class _LoopMerge:
                 != (self.loop, last.step, iteration - delay)
                 or version.item != item
             ):
-                raise _differs(self.line)
+                raise differs(self.line)
         initial = []
         for place in range(-1, -delay - 1, -1):
             pairs = before[place]
@@ -326,7 +324,7 @@ class _LoopMerge:
         return OwnValue(last.step, item, delay, tuple(initial))
 
 
-def _differs(line: str) -> NotRollableError:
+def differs(line: str) -> NotRollableError:
     return NotRollableError(
         "a loop over time must do the same in every iteration to be exported, "
         f"the iterations differ at {line}. Make them alike, or vectorise the loop."

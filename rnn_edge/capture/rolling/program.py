@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -91,12 +91,28 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Quotient:
+    """A size that follows from another one: (sizes[place] + shift) // divisor."""
+
+    place: int
+    shift: int
+    divisor: int
+
+    def of(self, sizes: Sequence[Any]) -> Any:
+        return (sizes[self.place] + self.shift) // self.divisor
+
+
+@dataclass(frozen=True)
 class RolledProgram:
-    """``items`` in order: plain steps, counted from 0, and loops."""
+    """``items`` in order: plain steps, counted from 0, and loops.
+
+    Its sizes are those of the axes that were traced at several, and ``quotients`` behind them.
+    """
 
     items: tuple[RolledStep | Loop, ...]
     returned: Argument
     sources: dict[str, Any]
+    quotients: tuple[Quotient, ...] = ()
 
 
 def walk(argument: Argument) -> list[Any]:

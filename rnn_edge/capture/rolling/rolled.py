@@ -60,7 +60,8 @@ class RolledForward(nn.Module):
     ) -> None:
         super().__init__()
         self.module = traced.module
-        sizes = [inputs[place].shape[dim] for place, dim in sized]
+        self._quotients = program.quotients
+        sizes = self._with_quotients([inputs[place].shape[dim] for place, dim in sized])
         example = Example(inputs, sizes, lambda name: operator.attrgetter(name)(self))
         self._program = split_off_cells(recognise_cells(program, example))
         self._sized = sized
@@ -69,10 +70,14 @@ class RolledForward(nn.Module):
                 self.register_buffer(name, what)
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
-        sizes = [tensors[place].shape[dim] for place, dim in self._sized]
+        sizes = self._with_quotients([tensors[place].shape[dim] for place, dim in self._sized])
         sources = {name: self._source(name, tensors) for name in self._program.sources}
-        execution = _Execution(self._program, sizes, sources)
+        smallest = self._with_quotients([1] * len(self._sized))
+        execution = _Execution(self._program, sizes, smallest, sources)
         return list(execution.run())
+
+    def _with_quotients(self, sizes: list[Any]) -> list[Any]:
+        return [*sizes, *(quotient.of(sizes) for quotient in self._quotients)]
 
     def _source(self, name: str, tensors: Sequence[Tensor]) -> Any:
         what = self._program.sources[name]
@@ -91,10 +96,15 @@ class _Results:
 
 class _Execution:
     def __init__(
-        self, program: RolledProgram, sizes: Sequence[Any], sources: dict[str, Any]
+        self,
+        program: RolledProgram,
+        sizes: Sequence[Any],
+        smallest: Sequence[int],
+        sources: dict[str, Any],
     ) -> None:
         self._program = program
         self._sizes = sizes
+        self._smallest = smallest
         self._sources = sources
         self._plain: list[Any] = []
         self._loops = {item.number: item for item in program.items if isinstance(item, Loop)}
@@ -222,7 +232,7 @@ class _Execution:
         return _Results({(0, item): state for item, state in enumerate(last)}, {(0, 0): y})
 
     def _may_be_empty(self, count: Affine) -> bool:
-        return bool(count.at([1] * len(self._sizes)) < 1)
+        return bool(count.at(self._smallest) < 1)
 
     def _collect(
         self, loop: Loop, what: tuple[int, int | None], index: Affine, count: Affine

@@ -55,14 +55,14 @@ def _with_first_iteration(
         first = start - run.period
         count = int(repeats[run.period - 1][start]) // run.period + 1
         if first >= earliest and count >= FEWEST - 1 and all(
-            _may_be_first(trace.steps[place], trace.steps[place + run.period])
+            may_be_first(trace.steps[place], trace.steps[place + run.period])
             for place in range(first, start)
         ):  # fmt: skip
             return Run(first, run.period, count + 1)
     return run
 
 
-def _may_be_first(first: Step, later: Step) -> bool:
+def may_be_first(first: Step, later: Step) -> bool:
     """Whether the two are one step, the first of them with other values from outside."""
 
     def fits(one: Any, other: Any) -> bool:

@@ -14,6 +14,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from rnn_edge.code_line import is_foreign
+
 _ATEN = torch.ops.aten
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
@@ -176,8 +178,9 @@ def _same_tensor(node: Node) -> Node | None:
 
 
 def _source_line(stack_trace: str) -> str:
-    """``net.py:12``: where the innermost call stands."""
-    found = _FRAME.findall(stack_trace)
+    """``net.py:12``: where the innermost call stands that is not torch's or ours."""
+    frames = _FRAME.findall(stack_trace)
+    found = [frame for frame in frames if is_foreign(frame[0])] or frames
     return f"{Path(found[-1][0]).name}:{found[-1][1]}" if found else ""
 
 

@@ -1,0 +1,66 @@
+"""The ways to roll a module back from its traces, the plainest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from rnn_edge.capture.rolling.alignment import NotRollableError, Sizes, align, vary
+from rnn_edge.capture.rolling.phases import align_phases
+from rnn_edge.capture.rolling.program import Quotient, RolledProgram
+from rnn_edge.capture.rolling.steps import Trace
+
+# For axes that are looped over: long enough to show what repeats itself.
+_LOOPED_SIZES = (7, 13, 19, 31)
+# Long enough for three times the longest period, and one size for each place in it.
+_PERIODIC_SIZES = (12, 13, 14, 15, 16, 17, 21)
+_PERIODS = (2, 3, 4)
+
+
+def roll(
+    trace_at: Callable[[Mapping[str, int]], Trace], sizes: Mapping[str, int], fixed: Sequence[str]
+) -> RolledProgram:
+    """The program that ``trace_at`` shows at several sizes of the axes ``fixed``."""
+    sizes = {**sizes, **dict(zip(fixed, _LOOPED_SIZES, strict=False))}
+    traces = _trace_all(trace_at, vary(sizes, fixed), fixed)
+    try:
+        return align(traces)
+    except NotRollableError:
+        if len(fixed) > 1:
+            raise
+        periodic = [{**sizes, fixed[0]: size} for size in _PERIODIC_SIZES]
+        found = _roll_periodic(_trace_all(trace_at, periodic, fixed))
+        if found is None:
+            raise
+        return found
+
+
+def _trace_all(
+    trace_at: Callable[[Mapping[str, int]], Trace],
+    sizes: Sequence[Mapping[str, int]],
+    fixed: Sequence[str],
+) -> list[tuple[Sizes, Trace]]:
+    return [(tuple(varied[axis] for axis in fixed), trace_at(varied)) for varied in sizes]
+
+
+def _roll_periodic(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram | None:
+    """Loops over every k-th step, or whose iterations repeat after k."""
+    for period in _PERIODS:
+        try:
+            return align_phases(traces, period)
+        except NotRollableError:
+            pass
+    for quotient in _quotients():
+        extended = [((*sizes, quotient.of(sizes)), trace) for sizes, trace in traces]
+        try:
+            return replace(align(extended), quotients=(quotient,))
+        except NotRollableError:
+            pass
+    return None
+
+
+def _quotients() -> Iterator[Quotient]:
+    """Whole groups of k steps, and groups of which the last one may be short."""
+    for period in _PERIODS:
+        yield Quotient(0, 0, period)
+        yield Quotient(0, period - 1, period)
