@@ -26,7 +26,7 @@ class StreamSession:
 
     A chunk has the shape that the contract's input says, its batch axis being ``batch`` and its
     time axis any number of frames from 1. With ``copy=False`` the arrays that ``push`` gives are
-    its own buffers, which the next push writes into: a tenth faster for a small model's step. Where
+    its own buffers, which the next push writes into: some 7% faster at a small model's step. Where
     the number of frames that come out is known only after the run they are new arrays all the same.
 
     One stream belongs to one thread at a time; for many streams at once see StreamPool.
