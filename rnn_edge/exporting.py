@@ -86,7 +86,7 @@ def export(
     """
     for package in ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
         import_extra(package)
-    from rnn_edge.capture import capture
+    from rnn_edge.capture import capture, evaluating
     from rnn_edge.capture.preparation import prepare
     from rnn_edge.runtime import Session
     from rnn_edge.verification.against_module import verify_against_module
@@ -94,16 +94,18 @@ def export(
     refuse_foreign_folder(Path(out_dir))
     description = Description(states or {}, limits or {}, bounds or {}, meanings or {})
     module = prepare(module, args, kwargs)
-    captured = capture(module, args, kwargs, axes, output_names)
-    graph = _describe(captured, description)
-    with tempfile.TemporaryDirectory() as staging:
-        path = Path(staging) / MODEL_FILE
-        save_graph(captured.model, graph, path)
-        session = Session(path, trusted=True)
-        parity = verify_against_module(session, module, captured.arguments)
-        graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
-        original = (module, captured.arguments, parity.cases)
-        part = add_stream(captured.model, graph, session, original, Path(staging), stream)
+    # Passes over graphs keep state of their own too: one export at a time, from end to end.
+    with evaluating(module):
+        captured = capture(module, args, kwargs, axes, output_names)
+        graph = _describe(captured, description)
+        with tempfile.TemporaryDirectory() as staging:
+            path = Path(staging) / MODEL_FILE
+            save_graph(captured.model, graph, path)
+            session = Session(path, trusted=True)
+            parity = verify_against_module(session, module, captured.arguments)
+            graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
+            original = (module, captured.arguments, parity.cases)
+            part = add_stream(captured.model, graph, session, original, Path(staging), stream)
     graphs = {"model": graph}
     if part.stream is not None:
         graphs["stream"] = part.stream.contract

@@ -59,7 +59,7 @@ def capture(
         )
         roles = find_roles(program)
         model = _translate(module, program)
-    clean(model)
+        clean(model)
     name_everything(
         model,
         [argument.name for argument in arguments.tensors],
