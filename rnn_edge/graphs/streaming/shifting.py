@@ -54,8 +54,9 @@ def _lead_frames(
     lead = kind.lead
     if not isinstance(lead, ir.Value):
         lead = derivation.constant(np.array(lead, value.dtype.numpy()))
-    elif kind.offset > frames:
-        lead = derivation.slice_frames(lead, kind.axis, -frames)
+    else:
+        # The first of them may have been cut off; one frame stands for all.
+        lead = derivation.slice_frames(lead, kind.axis, -known)
     last = derivation.emit("Expand", [lead, shape], like=value)
     if known == frames:
         return last

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Count, Counted, Static, Timed
+from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import fill_frames, items_of, shape_of_chunk
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
 
@@ -28,10 +29,13 @@ def derive_transpose(derivation: Derivation, node: ir.Node) -> None:
 
 
 def moved(derivation: Derivation, node: ir.Node, kind: Timed, axis: int) -> Timed:
-    """``kind`` with its frames along ``axis``; refused where others stand before the first."""
+    """``kind`` with its frames along ``axis``, and what stands before them moved alike."""
+    return replace(kind, axis=axis, lead=lead_after(derivation, node, node.outputs[0]))
+
+
+def refuse_lead_value(derivation: Derivation, kind: Timed) -> None:
     if isinstance(kind.lead, ir.Value):
         derivation.refuse("frames put before the first must go straight into what uses them")
-    return replace(kind, axis=axis)
 
 
 def derive_unsqueeze(derivation: Derivation, node: ir.Node) -> None:
@@ -85,7 +89,8 @@ def derive_expand(derivation: Derivation, node: ir.Node) -> None:
     place = kind.axis + len(items) - derivation.rank(value)
     if place >= 0 and items[place] is not None:
         node.replace_input_with(1, shape_of_chunk(derivation, shape, place, kind.clock.frames))
-    derivation.kinds[output] = moved(derivation, node, kind, axis)
+    refuse_lead_value(derivation, kind)
+    derivation.kinds[output] = replace(kind, axis=axis)
 
 
 def derive_tile(derivation: Derivation, node: ir.Node) -> None:
@@ -131,7 +136,8 @@ def derive_reshape(derivation: Derivation, node: ir.Node) -> None:
         node.replace_input_with(
             1, shape_of_chunk(derivation, shape, place.axis, derivation.numbers(-1))
         )
-    derivation.kinds[output] = moved(derivation, node, place, place.axis)
+    refuse_lead_value(derivation, kind)
+    derivation.kinds[output] = place
 
 
 def derive_flatten(derivation: Derivation, node: ir.Node) -> None:

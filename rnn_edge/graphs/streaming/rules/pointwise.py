@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Carried, Counted, Final, Kind, Timed, same
+from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import compare_indices, count
 from rnn_edge.graphs.streaming.shifting import align
 
@@ -39,10 +40,9 @@ def derive_pointwise(derivation: Derivation, node: ir.Node) -> None:
     axis = _align_operands(derivation, node, rank)
     first = next(k for k in (derivation.kind(v) for v in node.inputs) if isinstance(k, Timed))
     kind = replace(
-        first, axis=axis, first=_index_after(derivation, node), truth=_truth_after(derivation, node)
-    )
-    if kind.offset > 0 and kind.lead is not None and node.op_type not in ("Identity",):
-        _check_lead(derivation, node, kind)
+        first, axis=axis, first=_index_after(derivation, node),
+        truth=_truth_after(derivation, node), lead=lead_after(derivation, node, output),
+    )  # fmt: skip
     derivation.kinds[output] = kind
     _skip_where(derivation, node, kind)
 
@@ -83,23 +83,6 @@ def _align_operands(derivation: Derivation, node: ir.Node, rank: int) -> int:
         if node.inputs[place] is not value:
             node.replace_input_with(place, value)
     return axis
-
-
-# Operators of which 0 gives 0, beside those that multiply or divide by something still.
-_KEEP_ZERO = (
-    "Relu", "Tanh", "Abs", "Neg", "LeakyRelu", "Sin", "Sqrt", "Sign", "Round", "Floor", "Ceil",
-    "Erf", "Elu", "Selu", "Gelu", "Softsign", "Cast", "Mul",
-)  # fmt: skip
-
-
-def _check_lead(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
-    """Refuse where what stands before the first frame would change: zeros may stay zeros."""
-    zero = not isinstance(kind.lead, ir.Value) and kind.lead == 0
-    divided = node.op_type == "Div" and isinstance(derivation.kind(node.inputs[0]), Timed)
-    if not zero or not (node.op_type in _KEEP_ZERO or divided):
-        derivation.refuse(
-            "frames that a padding put before the first must go straight into a convolution"
-        )
 
 
 def _index_after(derivation: Derivation, node: ir.Node) -> int | None:

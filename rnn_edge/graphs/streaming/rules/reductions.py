@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Counted, Final, Timed, same
+from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import count
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
 from rnn_edge.graphs.streaming.shifting import align, settle
@@ -35,9 +36,8 @@ def derive_reduction(derivation: Derivation, node: ir.Node) -> None:
             derivation.kinds[output] = Counted((kind.length,))
             return
         derivation.refuse("it looks at the whole sequence")
-    _refuse_lead(derivation, kind)
     axis = kind.axis - (0 if keeps else sum(a < kind.axis for a in axes))
-    derivation.kinds[output] = replace(kind, axis=axis, first=None, truth=None)
+    derivation.kinds[output] = _after(derivation, node, kind, axis)
 
 
 def _reduced(derivation: Derivation, node: ir.Node, rank: int) -> set[int]:
@@ -53,11 +53,12 @@ def _reduced(derivation: Derivation, node: ir.Node, rank: int) -> set[int]:
     return {axis % rank for axis in given} or set(range(rank))
 
 
-def _refuse_lead(derivation: Derivation, kind: Timed) -> None:
-    if kind.offset > 0:
-        derivation.refuse(
-            "frames that a padding put before the first must go straight into a convolution"
-        )
+def _after(
+    derivation: Derivation, node: ir.Node, kind: Timed, axis: int, output: ir.Value | None = None
+) -> Timed:
+    """The kind of an output that looks at each frame of ``kind`` alone."""
+    lead = lead_after(derivation, node, output or node.outputs[0])
+    return replace(kind, axis=axis, lead=lead, first=None, truth=None)
 
 
 def derive_along_axis(derivation: Derivation, node: ir.Node) -> None:
@@ -71,8 +72,9 @@ def derive_along_axis(derivation: Derivation, node: ir.Node) -> None:
         axis = node.attributes["axis"].as_int() if "axis" in node.attributes else default
         if axis % rank == kind.axis:
             derivation.refuse("it looks at the whole sequence")
-        _refuse_lead(derivation, kind)
-        kind = replace(kind, first=None, truth=None)
+        for output in node.outputs:
+            derivation.kinds[output] = _after(derivation, node, kind, kind.axis, output)
+        return
     for output in node.outputs:
         derivation.kinds[output] = kind
 
@@ -93,8 +95,9 @@ def derive_normalization(derivation: Derivation, node: ir.Node) -> None:
             whole = kind.axis >= 1
         if whole:
             derivation.refuse("it looks at the whole sequence")
-        _refuse_lead(derivation, kind)
-        kind = replace(kind, first=None, truth=None)
+        for output in node.outputs:
+            derivation.kinds[output] = _after(derivation, node, kind, kind.axis, output)
+        return
     for output in node.outputs:
         derivation.kinds[output] = kind
 
@@ -119,12 +122,11 @@ def derive_matmul(derivation: Derivation, node: ir.Node) -> None:
         contracted = own - 1 if place == 0 else max(own - 2, 0)
         if kind.axis == contracted:
             derivation.refuse("it looks at the whole sequence")
-        _refuse_lead(derivation, kind)
         axes.append(kind.axis + rank - own if min(ranks) > 1 else kind.axis)
     if len(set(axes)) > 1:
         derivation.refuse("it pairs every frame with every other")
     kind = _aligned(derivation, node, kinds)
-    derivation.kinds[output] = replace(kind, axis=axes[0], first=None, truth=None)
+    derivation.kinds[output] = _after(derivation, node, kind, axes[0])
 
 
 def _aligned(derivation: Derivation, node: ir.Node, kinds: Sequence[object]) -> Timed:
@@ -154,8 +156,7 @@ def derive_gemm(derivation: Derivation, node: ir.Node) -> None:
         derivation.refuse("it looks at the whole sequence")
     if any(isinstance(kind, Final) for kind in kinds):
         derivation.refuse("it brings the last step's result to every step")
-    _refuse_lead(derivation, first)
-    derivation.kinds[output] = replace(first, axis=0, first=None, truth=None)
+    derivation.kinds[output] = _after(derivation, node, first, 0)
 
 
 def derive_einsum(derivation: Derivation, node: ir.Node) -> None:
@@ -181,8 +182,7 @@ def derive_einsum(derivation: Derivation, node: ir.Node) -> None:
     if any(isinstance(kind, Final) for kind in kinds):
         derivation.refuse("it brings the last step's result to every step")
     kind = _aligned(derivation, node, kinds)
-    _refuse_lead(derivation, kind)
-    derivation.kinds[output] = replace(kind, axis=result.index(name), first=None, truth=None)
+    derivation.kinds[output] = _after(derivation, node, kind, result.index(name))
 
 
 def derive_cumulative_sum(derivation: Derivation, node: ir.Node) -> None:

@@ -18,6 +18,7 @@ from rnn_edge.graphs.streaming.kinds import (
     difference,
     same,
 )
+from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import items_of
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
 from rnn_edge.graphs.streaming.rules.windows import subsample
@@ -187,10 +188,9 @@ def derive_gather(derivation: Derivation, node: ir.Node) -> None:
     elif isinstance(place, Timed):
         if isinstance(kind, Final):
             derivation.refuse("it brings the last step's result to every step")
-        if place.offset > 0:
-            derivation.refuse("frames put before the first must go straight into what uses them")
+        lead = lead_after(derivation, node, output)
         derivation.kinds[output] = replace(
-            place, axis=place.axis + axis, first=None, truth=None, lead=None
+            place, axis=place.axis + axis, first=None, truth=None, lead=lead
         )
     elif isinstance(place, Counted):
         derivation.refuse("it needs the length of the whole sequence")

@@ -1,0 +1,54 @@
+"""What looks along features, and leaves every frame to itself."""
+
+from __future__ import annotations
+
+import pytest
+from streaming_oracle import build, stream_of
+
+OVER_FEATURES = {
+    "layer norm": ("out = LayerNormalization<axis=-1>(x, gain, shift)", ""),
+    "softmax": ("out = Softmax<axis=-1>(x)", ""),
+    "logsoftmax": ("out = LogSoftmax<axis=2>(x)", ""),
+    "mean": ("a = Constant<value_ints=[-1]>() m = ReduceMean(x, a) out = Sub(x, m)", ""),
+    "batch norm": (
+        "t = Transpose<perm=[0,2,1]>(x) n = BatchNormalization(t, gain, shift, shift, gain2)"
+        " out = Transpose<perm=[0,2,1]>(n)",
+        "",
+    ),
+    "batch norm, batch and time merged": (
+        "flat = Constant<value_ints=[-1,4]>() f = Reshape(x, flat)"
+        " n = BatchNormalization(f, gain, shift, shift, gain2)"
+        " s = Shape(x) out = Reshape(n, s)",
+        "",
+    ),
+    "gemm, time and batch merged": (
+        "t = Transpose<perm=[1,0,2]>(x) flat = Constant<value_ints=[-1,4]>() f = Reshape(t, flat)"
+        " n = Gemm(f, square, shift) s = Shape(t) r = Reshape(n, s)"
+        " out = Transpose<perm=[1,0,2]>(r)",
+        "",
+    ),
+    "einsum": ('out = Einsum<equation="bti,io->bto">(x, square)', ""),
+    "heads": (
+        "s = Constant<value_ints=[0,0,2,2]>() h = Reshape(x, s) p = Softmax<axis=-1>(h)"
+        " b = Constant<value_ints=[0,0,4]>() out = Reshape(p, b)",
+        "",
+    ),
+    "split": (
+        "a, b = Split<axis=2, num_outputs=2>(x) g = Sigmoid(b) c = Mul(a, g)"
+        " out = Concat<axis=2>(c, a)",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OVER_FEATURES)
+def test_frames_stay_alone(name: str) -> None:
+    body, _ = OVER_FEATURES[name]
+    import numpy as np
+
+    gain = np.array([1.0, 2.0, 0.5, 3.0], np.float32)
+    text = f"g (float[batch,sequence,4] x) => (float[batch,sequence,4] out) {{ {body} }}"
+    streaming = stream_of(build(text, gain=gain, gain2=gain, shift=(4,), square=(4, 4)))
+    assert not streaming.form.states
+    assert streaming.rule.reset is None
+    assert not streaming.rule.in_step
