@@ -31,13 +31,17 @@ class Derivation:
     New nodes are put before ``node``, the one that is looked at.
     """
 
-    def __init__(self, model: ir.Model, batch: str | None) -> None:
+    def __init__(self, model: ir.Model, batch: str | None, always_reset: bool = False) -> None:
         self.graph = model.graph
         self.batch = batch
         self.kinds: dict[ir.Value, Kind] = {}
         self.states: list[State] = []
         self.node: ir.Node | None = None
         self.reset: ir.Value | None = None
+        # Whether reset clears states that start with zeros too, which a caller could do itself.
+        self.always_reset = always_reset
+        # Frames joined with those before them, which several operators may want.
+        self.joined: dict[tuple[ir.Value, int, int], ir.Value] = {}
         self.in_step = False
         self._constants: dict[Any, ir.Value] = {}
         self._seen: dict[int, ir.Value] = {}
@@ -234,11 +238,21 @@ class Derivation:
         if batch_axis is None:
             self.in_step = True
         self._pending = (name, value, batch_axis)
-        if initial is None:
-            return value
-        starts = self._starts(batch_axis, len(dims))
-        current = self.emit("Where", [starts, initial, value], like=value)
-        current.shape = value.shape
+        if initial is None and self.always_reset:
+            initial = self.constant(np.zeros((), np.dtype(dtype)))
+        return value if initial is None else self.cleared(value, dims, batch_axis, initial)
+
+    def cleared(
+        self,
+        state: ir.Value,
+        dims: Sequence[int | str | None],
+        batch_axis: int | None,
+        initial: ir.Value,
+    ) -> ir.Value:
+        """``state``, but ``initial`` in the rows that start anew."""
+        starts = self._starts(batch_axis, dims)
+        current = self.emit("Where", [starts, initial, state], like=state)
+        current.shape = state.shape
         return current
 
     def keep_state(self, value: ir.Value) -> None:
@@ -274,13 +288,14 @@ class Derivation:
         """The axis of rows: the one that the inputs call so."""
         return dims.index(self.batch) if self.batch is not None and self.batch in dims else None
 
-    def _starts(self, batch_axis: int | None, rank: int) -> ir.Value:
+    def _starts(self, batch_axis: int | None, dims: Sequence[int | str | None]) -> ir.Value:
         """Where a row starts anew, to be broadcast over a state."""
         if self.reset is None:
-            self.reset = ir.val(self.name_for(RESET), ir.DataType.BOOL, ir.Shape([self.batch or 1]))
+            rows = self.batch or (1 if batch_axis is None else dims[batch_axis])
+            self.reset = ir.val(self.name_for(RESET), ir.DataType.BOOL, ir.Shape([rows]))
         if batch_axis is None:
             return self.slice_frames(self.reset, 0, 0, 1)
-        shape = [1] * rank
+        shape = [1] * len(dims)
         shape[batch_axis] = -1
         return self.emit("Reshape", [self.reset, self.numbers(*shape)], like=self.reset)
 

@@ -30,6 +30,8 @@ def join_context(derivation: Derivation, value: ir.Value, kind: Timed, frames: i
 
     A stream starts with the frames that stand before the tensor's first, and zeros before those.
     """
+    if (value, kind.axis, frames) in derivation.joined:
+        return derivation.joined[value, kind.axis, frames]
     dims = [*derivation.dims(value)]
     dims[kind.axis] = frames
     assert value.dtype is not None
@@ -39,6 +41,8 @@ def join_context(derivation: Derivation, value: ir.Value, kind: Timed, frames: i
     state = derivation.add_state(name, str(value.dtype.numpy()), dims, batch_axis, initial)
     joined = derivation.concat([state, value], kind.axis)
     derivation.keep_state(derivation.slice_frames(joined, kind.axis, -frames))
+    if initial is None:
+        derivation.joined[value, kind.axis, frames] = joined
     return joined
 
 

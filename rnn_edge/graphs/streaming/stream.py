@@ -12,7 +12,7 @@ from onnx_ir.passes import common
 from rnn_edge.contract import AxisLimits, GraphContract, StatePair, StreamRule, TensorSpec
 from rnn_edge.errors import StreamError
 from rnn_edge.graphs.cleaning import clean
-from rnn_edge.graphs.streaming.derivation import STEP, Derivation
+from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import (
     TOTALS,
     Carried,
@@ -35,9 +35,17 @@ class Stream:
 
 
 def derive_stream(
-    model: ir.Model, contract: GraphContract, axis: str | None = None, batch: str = "batch"
+    model: ir.Model,
+    contract: GraphContract,
+    axis: str | None = None,
+    batch: str = "batch",
+    *,
+    reset: bool = False,
 ) -> Stream:
     """The graph of ``model`` for chunks of any length along ``axis``, the axis of time.
+
+    With ``reset`` the graph has an input of that name that clears every state of a row; otherwise
+    only where a state does not start with zeros.
 
     ``model`` stays as it is. Raises StreamError, naming operator, place in the module and reason,
     where an answer needs frames that have not come yet.
@@ -46,9 +54,10 @@ def derive_stream(
     copy = model.clone()
     # Shapes that an exporter left out are needed to follow the axis of time.
     common.ShapeInferencePass()(copy)
-    derivation = Derivation(copy, batch if _has_axis(contract, batch) else None)
+    derivation = Derivation(copy, batch if _has_axis(contract, batch) else None, reset)
+    nodes = list(copy.graph)
     clock = _read_inputs(derivation, contract, axis)
-    for node in list(copy.graph):
+    for node in nodes:
         derivation.node = node
         _derive_node(derivation, node)
     latency, rates = _settle_outputs(derivation, contract, clock)
@@ -104,10 +113,25 @@ def _read_inputs(derivation: Derivation, contract: GraphContract, axis: str) -> 
         elif spec.lengths_of == axis:
             _fill_lengths(derivation, value, first, timed[0], clock)
         elif spec.name in contract.state_inputs:
-            derivation.kinds[value] = Carried()
+            state = (
+                _clear_declared(derivation, contract, value) if derivation.always_reset else value
+            )
+            derivation.kinds[state] = Carried()
         else:
             derivation.kinds[value] = Static()
     return clock
+
+
+def _clear_declared(derivation: Derivation, contract: GraphContract, value: ir.Value) -> ir.Value:
+    """A state that the model itself takes, cleared in the rows that start anew."""
+    pair = next(pair for pair in contract.states if pair.input == value.name)
+    assert value.dtype is not None
+    initial = derivation.constant(np.array(pair.initial, value.dtype.numpy()))
+    users = list(value.uses())
+    current = derivation.cleared(value, derivation.dims(value), pair.batch_axis, initial)
+    for node, place in users:
+        node.replace_input_with(place, current)
+    return current
 
 
 def _fill_lengths(
@@ -211,11 +235,9 @@ def _tell_length(
 
 
 def _drop_idle_states(derivation: Derivation) -> None:
-    """The step counter goes where nothing but itself reads it."""
+    """A state goes where nothing but itself reads it, and reset where no state is left for it."""
     graph = derivation.graph
     for state in list(derivation.states):
-        if not state.input.startswith(f"{STEP}_"):
-            continue
         before = next(value for value in graph.inputs if value.name == state.input)
         after = next(value for value in graph.outputs if value.name == state.output)
         if _reaches_output(graph, before, after):
@@ -224,7 +246,9 @@ def _drop_idle_states(derivation: Derivation) -> None:
         common.RemoveUnusedNodesPass()(ir.Model(graph, ir_version=10))
         graph.inputs.remove(before)
         derivation.states.remove(state)
-        derivation.in_step = any(each.batch_axis is None for each in derivation.states)
+    derivation.in_step = any(each.batch_axis is None for each in derivation.states)
+    if derivation.reset is not None and not derivation.reset.uses():
+        derivation.reset = None
 
 
 def _reaches_output(graph: ir.Graph, value: ir.Value, except_for: ir.Value) -> bool:

@@ -128,8 +128,24 @@ def _hold_first(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
     if kind.offset != 0 or kind.context or kind.clock.may_pause:
         derivation.refuse("the first step is not in the first chunk")
     first = derivation.slice_frames(value, kind.axis, 0, 1)
+    if _only_shape_counts(output):
+        derivation.replace(output, first, Static())
+        return
     dims = [1 if n == kind.axis else dim for n, dim in enumerate(derivation.dims(value))]
     derivation.replace(output, derivation.held(first, dims, f"{value.name}.first"), Static())
+
+
+# Operators that make of a shape another.
+_RESHAPING = ("Squeeze", "Unsqueeze", "Transpose", "Identity", "Cast", "Gather", "Slice")
+
+
+def _only_shape_counts(value: ir.Value) -> bool:
+    """Whether nothing reads the elements of ``value``."""
+    return not value.is_graph_output() and all(
+        node.op_type == "Shape"
+        or (node.op_type in _RESHAPING and place == 0 and _only_shape_counts(node.outputs[0]))
+        for node, place in value.uses()
+    )
 
 
 def _slice_table(
