@@ -1,4 +1,4 @@
-"""What three exporters make of the recurrent modules in tests/collection.
+"""What three exporters, and `rnn-edge export`, make of the recurrent modules in tests/collection.
 
 Every module is exported at one size by each exporter, in a process of its own with a time limit.
 Each file is then judged in the same way: onnxruntime at sizes that nobody has seen, against the
@@ -24,6 +24,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,17 +33,20 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from click.testing import CliRunner
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import rnn_edge
+from rnn_edge.cli.main import program
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from collection.case import EXAMPLE_SIZES, UNSEEN_SIZES, Case, Input
-from collection.catalogue import FAMILIES
+from collection.catalogue import CASES, FAMILIES
+from collection.command import export_command
 
 RIGHT, REFUSED, BROKEN, WRONG = "right", "refused", "broken", "wrong"
 VERDICTS = (RIGHT, REFUSED, BROKEN, WRONG)
@@ -101,8 +105,18 @@ def export_by_tracing(case: Case, folder: Path) -> tuple[Path, list[str]]:
     return path, names
 
 
+def export_by_command(case: Case, folder: Path) -> tuple[Path, None]:
+    """The same through `rnn-edge export`: a Python file, a file of weights, inputs in words."""
+    title = next(name for name, each in CASES.items() if each is case)
+    result = CliRunner().invoke(program, export_command(title, case, folder))
+    if result.exit_code:
+        raise RuntimeError(result.stderr)
+    return rnn_edge.Bundle.load(folder / "bundle").graph_path(), None
+
+
 EXPORTERS: dict[str, Callable[[Case, Path], tuple[Path, list[str] | None]]] = {
     "rnn-edge": export_by_rnn_edge,
+    "command": export_by_command,
     "dynamo=True": export_by_dynamo,
     "dynamo=False": export_by_tracing,
 }
@@ -244,22 +258,29 @@ def load_exporters() -> None:
         )
 
 
+def _report(result: Result) -> Result:
+    line = f"{result.family} {result.case} {result.exporter}: {result.verdict} {result.detail}"
+    print(line, file=sys.stderr, flush=True)
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=FAMILIES, action="append", help="a family; may repeat")
     parser.add_argument("--exporter", choices=EXPORTERS, action="append", help="may repeat")
+    parser.add_argument("--workers", type=int, default=1, help="processes at a time")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds an export may take")
     parser.add_argument("--output", type=Path, help="write all results to this JSON file")
     options = parser.parse_args()
     load_exporters()
-    results = []
-    for family in options.only or FAMILIES:
-        for case in FAMILIES[family]:
-            for exporter in options.exporter or EXPORTERS:
-                result = measure(family, case, exporter, options.limit)
-                results.append(result)
-                line = f"{family} {result.case} {exporter}: {result.verdict} {result.detail}"
-                print(line, file=sys.stderr, flush=True)
+    wanted = [
+        (family, case, exporter)
+        for family in options.only or FAMILIES
+        for case in FAMILIES[family]
+        for exporter in options.exporter or EXPORTERS
+    ]
+    with ThreadPoolExecutor(options.workers) as pool:
+        results = list(pool.map(lambda job: _report(measure(*job, options.limit)), wanted))
     Console().print(tabulate(results))
     if options.output:
         text = json.dumps([asdict(result) for result in results], indent=1)
