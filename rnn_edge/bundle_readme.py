@@ -12,6 +12,7 @@ from rnn_edge.contract import (
     LabelDecoder,
     NextCharacterDecoder,
     SeriesFrontEnd,
+    StreamRule,
     TensorSpec,
     ValueDecoder,
 )
@@ -34,7 +35,11 @@ def render_readme(contract: Contract) -> str:
     before_after = _front_end(contract) + _decoder(contract)
     if before_after:
         parts.append("## Before and after\n\n" + "\n".join(f"- {line}" for line in before_after))
-    parts.append("## In Python\n\n```python\n" + _snippet(contract, graph) + "```")
+    parts.append("## In Python\n\n```python\n" + _snippet(graph) + "```")
+    stream = contract.graphs.get("stream")
+    if stream is not None and stream.stream is not None:
+        parts.append("## Streaming\n\n" + _state_rule(stream, stream.stream))
+        parts.append("```python\n" + _stream_snippet(stream, stream.stream) + "```")
     return "\n\n".join(parts) + "\n"
 
 
@@ -114,7 +119,7 @@ def _decoder(contract: Contract) -> list[str]:
     return []
 
 
-def _snippet(contract: Contract, graph: GraphContract) -> str:
+def _snippet(graph: GraphContract) -> str:
     lines = [
         "import numpy as np",
         "import onnxruntime",
@@ -131,8 +136,83 @@ def _snippet(contract: Contract, graph: GraphContract) -> str:
         else:
             value = f"np.zeros({shape}, np.{spec.dtype})"
         lines.append(f'    "{spec.name}": {value},')
-    names = ", ".join(spec.name for spec in graph.outputs)
+    # A dot belongs to the names of layers, not to those of variables.
+    names = ", ".join(spec.name.replace(".", "_") for spec in graph.outputs)
     if len(graph.outputs) == 1:
         names = f"({names},)"
     lines += ["}", f"{names} = session.run(None, inputs)", ""]
+    return "\n".join(lines)
+
+
+def _state_rule(graph: GraphContract, rule: StreamRule) -> str:
+    """What an app must do from call to call, in five lines."""
+    special = {*graph.state_inputs, *([rule.reset] if rule.reset else [])}
+    chunk = [s.name for s in graph.inputs if rule.axis in s.dims and s.name not in special]
+    others = [s.name for s in graph.inputs if rule.axis not in s.dims and s.name not in special]
+    pairs = [f"`{p.input}` starts at {p.initial:g}, then `{p.output}`" for p in graph.states]
+    anew = (
+        f"`{rule.reset}` is true for the rows that start a sequence with this call, else false; "
+        "their states are the initial ones then."
+        if rule.reset is not None
+        else "a row starts a sequence when its states have their initial values."
+    )
+    rows = " All rows of a batch must be at the same step." if rule.in_step else ""
+    late = (
+        f"The answers lie {rule.latency} frames behind: the last ones of a sequence never come."
+        if rule.latency
+        else "None: each frame's answer comes with the chunk that holds it."
+    )
+    once = f" Give {_listed(others)} of the whole sequence in every call." if others else ""
+    return "\n".join(
+        [
+            f"`{graph.file}` gives the answers of the whole sequence, piece by piece:",
+            "",
+            f"- Chunks: {_listed(chunk)} hold the next 1 or more steps of `{rule.axis}`.{once}",
+            f"- States: feed each output back in the next call. {'; '.join(pairs) or 'None'}.",
+            f"- Start: {anew}{rows}",
+            f"- Latency: {late}",
+            "- Check: `stream/test_data_set_*` are consecutive calls with the right answers.",
+        ]
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _stream_snippet(graph: GraphContract, rule: StreamRule) -> str:
+    def zeros(spec: TensorSpec) -> str:
+        shape = [dim if isinstance(dim, int) else 4 if dim == rule.axis else 1 for dim in spec.dims]
+        initial = next((p.initial for p in graph.states if p.input == spec.name), 0)
+        make = f"np.full({shape}, {initial:g}" if initial else f"np.zeros({shape}"
+        return f'    "{spec.name}": {make}, np.{spec.dtype}),'.replace("np.bool)", "bool)")
+
+    given = [s for s in graph.inputs if s.name not in graph.state_inputs and s.name != rule.reset]
+    lines = [
+        "import numpy as np",
+        "import onnxruntime",
+        "",
+        f'session = onnxruntime.InferenceSession("{graph.file}")',
+        "chunk = {",
+        *(zeros(spec) for spec in given),
+        "}",
+        "state = {",
+        *(zeros(graph.input(pair.input)) for pair in graph.states),
+        "}",
+        "after = {",
+        *(f'    "{pair.input}": "{pair.output}",' for pair in graph.states),
+        "}",
+        "names = [output.name for output in session.get_outputs()]",
+        "for number in range(3):",
+    ]
+    feed = "{**chunk, **state}"
+    if rule.reset is not None:
+        (rows,) = graph.input(rule.reset).dims
+        shape = [rows if isinstance(rows, int) else 1]
+        lines.append(f'    chunk["{rule.reset}"] = np.full({shape}, number == 0)')
+    lines += [
+        f"    answers = dict(zip(names, session.run(None, {feed})))",
+        "    state = {name: answers[output] for name, output in after.items()}",
+        "",
+    ]
     return "\n".join(lines)

@@ -130,7 +130,9 @@ def export(
     return write_bundle(out_dir, contract, _evidence(captured, parity, part), fill)
 
 
-def export_checkpoint(checkpoint: Checkpoint, out_dir: str | Path) -> Bundle:
+def export_checkpoint(
+    checkpoint: Checkpoint, out_dir: str | Path, *, stream: bool | Literal["auto"] = "auto"
+) -> Bundle:
     """Export a trained model to a verified bundle at ``out_dir``; errors are those of export()."""
     deployment = checkpoint.deployment()
     return export(
@@ -146,6 +148,7 @@ def export_checkpoint(checkpoint: Checkpoint, out_dir: str | Path) -> Bundle:
         task=checkpoint.task.name,
         front_end=deployment.front_end,
         decoder=deployment.decoder,
+        stream=stream,
     )
 
 

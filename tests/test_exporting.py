@@ -146,6 +146,76 @@ def test_readme_snippet_runs(speller: rnn_edge.Bundle) -> None:
     assert done.stdout == "(2, 8, 11) (2, 2, 6)\n"
 
 
+def run_stream_snippet(bundle: rnn_edge.Bundle, show: str) -> str:
+    text = (bundle.path / "README.md").read_text(encoding="utf-8")
+    code = text.partition("## Streaming")[2].split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}print({show})"],
+        cwd=bundle.path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_readme_streams_with_states_that_the_module_takes(speller: rnn_edge.Bundle) -> None:
+    shown = run_stream_snippet(speller, "answers['logits'].shape, state['c_0'].tolist()")
+    tokens, states = torch.zeros(1, 12, dtype=torch.int64), [torch.zeros(2, 1, 6)] * 2
+    with torch.no_grad():
+        _, _, c_n = Speller().double()(tokens, *(state.double() for state in states))
+    shape, _, state = shown.partition(") ")
+    assert shape == "(1, 4, 11"
+    np.testing.assert_allclose(json.loads(state), c_n, rtol=0, atol=1e-6)
+
+
+class Filtered(nn.Module):
+    """A convolution of the past and a GRU on what has changed since the first frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.conv = nn.Conv1d(2, 3, 3)
+        self.core = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = torch.nn.functional.pad((x - x[:, :1]).transpose(1, 2), (2, 0))
+        return self.core(self.conv(padded).transpose(1, 2))[0]
+
+
+@pytest.fixture(scope="module")
+def filtered(tmp_path_factory: pytest.TempPathFactory) -> rnn_edge.Bundle:
+    folder = tmp_path_factory.mktemp("export") / "filtered"
+    axes = [("batch", "sequence", None)]
+    return rnn_edge.export(Filtered(), torch.randn(2, 9, 2), folder, axes=axes, output_names=["y"])
+
+
+def test_readme_streams_with_states_of_the_file_s_own(filtered: rnn_edge.Bundle) -> None:
+    shown = run_stream_snippet(filtered, "answers['y'].tolist()")
+    with torch.no_grad():
+        whole = Filtered().double()(torch.zeros(1, 12, 2, dtype=torch.float64))
+    np.testing.assert_allclose(json.loads(shown), whole[:, 8:], rtol=0, atol=1e-6)
+
+
+def test_readme_tells_the_state_rule(filtered: rnn_edge.Bundle, speller: rnn_edge.Bundle) -> None:
+    graph = filtered.graph("stream")
+    text = (filtered.path / "README.md").read_text(encoding="utf-8")
+    rules = text.partition("## Streaming")[2].partition("```")[0]
+    assert all(
+        f"`{pair.input}` starts at 0, then `{pair.output}`" in rules for pair in graph.states
+    )
+    assert graph.stream is not None
+    assert f"`{graph.stream.reset}` is true for the rows that start" in rules
+    assert len([line for line in rules.splitlines() if line.startswith("- ")]) == 5
+    other = (speller.path / "README.md").read_text(encoding="utf-8").partition("## Streaming")[2]
+    assert "a row starts a sequence when its states have their initial values" in other
+
+
+def test_a_model_that_looks_ahead_has_no_stream_section(tmp_path: Path) -> None:
+    module = nn.GRU(2, 3, bidirectional=True, batch_first=True)
+    axes = [("batch", "sequence", None)]
+    bundle = rnn_edge.export(module, torch.randn(2, 5, 2), tmp_path / "b", axes=axes)
+    assert "Streaming" not in (bundle.path / "README.md").read_text(encoding="utf-8")
+    assert "bidirectional" in bundle.evidence["stream"]["refused"]
+
+
 def test_limits_are_found_by_asking_the_module(tmp_path: Path) -> None:
     class Strided(nn.Module):
         def __init__(self) -> None:

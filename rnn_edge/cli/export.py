@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from rnn_edge.cli.options import json_option
 from rnn_edge.cli.output import print_json, say
-from rnn_edge.cli.parity import print_parity
+from rnn_edge.cli.parity import print_parity, stream_line
 from rnn_edge.cli.source_options import input_option, open_module, quiet_forward, weights_option
 from rnn_edge.source.declarations import Declaration, make_examples
 from rnn_edge.source.module_file import is_module_file, name_module
@@ -54,6 +54,12 @@ class State(click.ParamType[tuple[str, str]]):
     help="An input and the output that feeds it in the next call, as h=h_n. Once per state.",
 )
 @click.option(
+    "--stream/--no-stream",
+    default=None,
+    help="Demand stream.onnx, which takes the sequence in chunks, or leave it out.  "
+    "[default: written where the model is causal in time]",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -66,6 +72,7 @@ def export(
     inputs: Sequence[Declaration],
     output_names: Sequence[str],
     states: Sequence[tuple[str, str]],
+    stream: bool | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -89,13 +96,14 @@ def export(
         name_module(str(source)) if own else source.resolve().name
     )
     say(f"Exporting {source} and verifying it at other lengths and batches ...")
+    wish: bool | Literal["auto"] = "auto" if stream is None else stream
     if own:
-        bundle = _export_module(source, weights, inputs, output_names, dict(states), target)
+        bundle = _export_module(source, weights, inputs, output_names, dict(states), wish, target)
     else:
         from rnn_edge.checkpoint import load_checkpoint
         from rnn_edge.exporting import export_checkpoint
 
-        bundle = export_checkpoint(load_checkpoint(source), target)
+        bundle = export_checkpoint(load_checkpoint(source), target, stream=wish)
     _show(bundle, as_json)
 
 
@@ -105,6 +113,7 @@ def _export_module(
     inputs: Sequence[Declaration],
     output_names: Sequence[str],
     states: Mapping[str, str],
+    stream: bool | Literal["auto"],
     target: Path,
 ) -> Bundle:
     from rnn_edge.exporting import export as export_module
@@ -121,14 +130,16 @@ def _export_module(
             bounds=examples.bounds,
             output_names=list(output_names) or None,
             states=states,
+            stream=stream,
         )
 
 
 def _show(bundle: Bundle, as_json: bool) -> None:
     if as_json:
-        found = {key: bundle.evidence[key] for key in ("files", "parity")}
+        found = {key: bundle.evidence[key] for key in ("files", "parity", "stream")}
         print_json({"bundle": str(bundle.path), **found})
         return
     print_parity(bundle.evidence["parity"])
     size = bundle.graph_path().stat().st_size
     click.echo(f"Wrote {bundle.path} ({size:,} bytes of model.onnx).")
+    click.echo(stream_line(bundle.contract, bundle.evidence["stream"]))

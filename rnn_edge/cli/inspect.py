@@ -12,7 +12,7 @@ import click
 
 from rnn_edge.cli.options import json_option
 from rnn_edge.cli.output import print_json
-from rnn_edge.cli.parity import print_parity
+from rnn_edge.cli.parity import describe_rule, print_parity, print_stream_parity
 from rnn_edge.cli.tables import excerpt, print_table
 from rnn_edge.contract import AxisLimits, Contract, GraphContract, TensorSpec
 from rnn_edge.errors import MissingExtraError
@@ -115,6 +115,8 @@ def _show(found: Mapping[str, Any]) -> None:
             _graph_rows(graph),
             f"{name}: {graph.file}",
         )
+        if graph.stream is not None:
+            click.echo(f"stream: {describe_rule(graph.stream)}")
         operators = found["operators"].get(name)
         click.echo(
             f"operators: {_plain(operators)}"
@@ -124,6 +126,11 @@ def _show(found: Mapping[str, Any]) -> None:
     if found.get("parity"):
         click.echo()
         print_parity(found["parity"])
+    stream = found.get("stream") or {}
+    if "refused" in stream:
+        click.echo(f"No stream graph: {stream['refused']}")
+    elif stream:
+        print_stream_parity(stream)
     if "files" in found:
         click.echo()
         print_table(("file", "bytes"), _file_rows(found["files"]))

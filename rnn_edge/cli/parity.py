@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rnn_edge.cli.tables import print_table
+from rnn_edge.contract import Contract, StreamRule
 
 
 def print_parity(parity: Mapping[str, Any]) -> None:
@@ -24,3 +25,43 @@ def print_parity(parity: Mapping[str, Any]) -> None:
     ]
     print_table(["output", "worst error", "allowed", "float noise", "at"], rows)
     click.echo(f"Right at all {len(parity['cases'])} sizes tried, against {parity['oracle']}.")
+
+
+def print_stream_parity(stream: Mapping[str, Any]) -> None:
+    """A table with the worst case of each output over all chunkings."""
+    rows = [
+        (
+            output["name"],
+            f"{output['error']:.2g}",
+            f"{output['tolerance']:.2g}",
+            f"{output['noise']:.2g}",
+            ", ".join(f"{axis} {size}" for axis, size in output["sizes"].items()),
+            output["chunks"],
+            "yes" if output["bitwise"] else "no",
+        )
+        for output in stream["outputs"]
+    ]
+    columns = ["output", "worst error", "allowed", "float noise", "at", "chunks", "same bits"]
+    print_table(columns, rows, "In chunks")
+    click.echo(f"Right in chunks: {', '.join(stream['chunkings'])}.")
+
+
+def stream_line(contract: Contract, evidence: Mapping[str, Any]) -> str:
+    """Whether there is a stream graph, or why not."""
+    graph = contract.graphs.get("stream")
+    if graph is None or graph.stream is None:
+        return f"No stream.onnx: {' '.join(str(evidence.get('refused', 'not known')).split())}"
+    count = f"{len(graph.states)} state{'s' * (len(graph.states) != 1)}"
+    return f"Wrote {graph.file}: {describe_rule(graph.stream)}, {count}."
+
+
+def describe_rule(rule: StreamRule) -> str:
+    """How a stream graph is called, in a line."""
+    late = f"{rule.latency} frames late" if rule.latency else "no latency"
+    start = (
+        f"a row starts anew where {rule.reset} is true"
+        if rule.reset is not None
+        else "a row starts anew from the initial states"
+    )
+    step = ", all rows at one step" if rule.in_step else ""
+    return f"chunks along {rule.axis}, {late}, {start}{step}"

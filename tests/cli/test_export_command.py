@@ -41,6 +41,43 @@ def test_export_writes_a_verified_bundle_under_the_name_of_the_checkpoint(
     assert rnn_edge.Bundle.load(place / "exported" / "waves").name == "waves"
 
 
+def test_export_says_that_there_is_a_stream_graph(checkpoint: Path, place: Path) -> None:
+    shown = call("export", checkpoint, "-o", "bundle").stdout.splitlines()[-1]
+    assert shown.startswith("Wrote stream.onnx: chunks along sequence, no latency, a row starts")
+    assert "stream" in rnn_edge.Bundle.load(place / "bundle").contract.graphs
+
+
+def test_no_stream_graph_is_written_unless_wanted(checkpoint: Path, place: Path) -> None:
+    shown = call("export", checkpoint, "-o", "bundle", "--no-stream").stdout.splitlines()[-1]
+    assert shown == "No stream.onnx: not asked for"
+    assert not (place / "bundle" / "stream.onnx").exists()
+
+
+def test_a_model_that_looks_ahead_is_refused_a_stream_graph_in_one_line(place: Path) -> None:
+    code = "from torch import nn\ndef net(): return nn.LSTM(2, 3, bidirectional=True)\n"
+    Path("net.py").write_text(code, encoding="utf-8")
+    source = ("export", "net.py:net", "--input", "input:float32[sequence,batch,2]", "-o", "bundle")
+    shown = call(*source).stdout.splitlines()[-1]
+    assert shown.startswith("No stream.onnx: every step must be computable from the frames so far")
+    shutil.rmtree("bundle")
+    result = call(*source, "--stream")
+    assert (result.exit_code, Path("bundle").exists()) == (1, False)
+    assert "direction is bidirectional" in result.stderr.splitlines()[-1]
+    found = json.loads(call(*source, "--json").stdout)
+    assert "bidirectional" in found["stream"]["refused"]
+
+
+def test_inspect_shows_the_stream_graph_and_its_evidence(checkpoint: Path, place: Path) -> None:
+    call("export", checkpoint, "-o", "bundle")
+    lines = call("inspect", "bundle").stdout.splitlines()
+    assert (
+        "stream: chunks along sequence, no latency, a row starts anew where reset is true" in lines
+    )
+    assert "Right in chunks: single steps, one whole, primes, ragged." in lines
+    call("export", checkpoint, "-o", "bundle", "--no-stream")
+    assert "No stream graph: not asked for" in call("inspect", "bundle").stdout.splitlines()
+
+
 def test_verify_replays_and_compares_with_the_checkpoint(checkpoint: Path, place: Path) -> None:
     call("export", checkpoint, "-o", "bundle")
     alone = call("verify", "bundle", "--json")
