@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from rnn_edge.capture import Capture
     from rnn_edge.checkpoint import Checkpoint
-    from rnn_edge.verification.parity import Case, Parity
+    from rnn_edge.verification.cases import Case
+    from rnn_edge.verification.parity import Parity
 
 MODEL_FILE = "model.onnx"
 _PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")

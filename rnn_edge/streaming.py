@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rnn_edge.capture.arguments import Arguments
     from rnn_edge.graphs.streaming import Stream
-    from rnn_edge.verification.parity import Case
+    from rnn_edge.verification.cases import Case
 
 # Frames in the chunks of the golden data, one after another.
 _GOLDEN_CHUNKS = (1, 3, 1, 2)

@@ -15,8 +15,7 @@ from jsonschema import Draft202012Validator
 import rnn_edge
 from rnn_edge import contract
 from rnn_edge.bundle import FORMAT, FORMAT_VERSION, MANIFEST, Bundle, write_bundle
-from rnn_edge.verification.chunks import ChunkParity, StreamReport
-from rnn_edge.verification.report import OutputParity, ParityReport
+from rnn_edge.verification.report import ChunkParity, OutputParity, ParityReport, StreamReport
 
 SCHEMA: dict[str, Any] = json.loads(
     files("rnn_edge").joinpath("bundle.schema.json").read_text(encoding="utf-8")

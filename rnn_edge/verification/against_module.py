@@ -18,19 +18,19 @@ from rnn_edge.capture.state_discovery import find_kept_state
 from rnn_edge.contract import GraphContract
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import Session
-from rnn_edge.verification.chunks import StreamReport, check_stream
+from rnn_edge.verification.cases import Case
+from rnn_edge.verification.chunks import check_stream
 from rnn_edge.verification.consecutive import check_consecutive
 from rnn_edge.verification.golden import read_golden_set
 from rnn_edge.verification.localization import compare_layers
 from rnn_edge.verification.oracle import Oracle
 from rnn_edge.verification.parity import (
-    Case,
     MismatchError,
     Parity,
     cases_without_padding,
     check_parity,
 )
-from rnn_edge.verification.report import ParityReport
+from rnn_edge.verification.report import ParityReport, StreamReport
 
 
 def verify_against_module(session: Session, module: nn.Module, arguments: Arguments) -> Parity:

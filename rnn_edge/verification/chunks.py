@@ -3,49 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from rnn_edge.contract import GraphContract, StreamRule, TensorSpec
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import Session
+from rnn_edge.verification.cases import Case
 from rnn_edge.verification.golden import run_at
-from rnn_edge.verification.parity import Case
+from rnn_edge.verification.report import ChunkParity, StreamReport
 from rnn_edge.verification.sampling import Arrays
 from rnn_edge.verification.tolerance import compare
 
 _SEED = 21
 _PRIMES = (2, 3, 5, 7, 11, 13)
-
-
-@dataclass(frozen=True)
-class ChunkParity:
-    """The worst case of one output, over all chunkings, as in OutputParity.
-
-    ``bitwise`` says whether every chunking gave the very bits of the whole-sequence graph.
-    """
-
-    name: str
-    error: float
-    noise: float
-    tolerance: float
-    sizes: Mapping[str, int]
-    chunks: str
-    bitwise: bool
-
-
-@dataclass(frozen=True)
-class StreamReport:
-    """``chunkings`` in words; ``latency`` in frames of the output."""
-
-    chunkings: tuple[str, ...]
-    latency: int
-    outputs: tuple[ChunkParity, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def check_stream(stream: Session, whole: Session, cases: Sequence[Case]) -> StreamReport:

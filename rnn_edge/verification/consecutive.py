@@ -15,8 +15,9 @@ from rnn_edge.capture.kept_state import KeptState
 from rnn_edge.capture.preparation import copy_module
 from rnn_edge.errors import ExportError
 from rnn_edge.runtime import Session
-from rnn_edge.verification.oracle import Answer, Oracle
-from rnn_edge.verification.parity import Case, compare_case
+from rnn_edge.verification.cases import Answer, Case
+from rnn_edge.verification.oracle import Oracle
+from rnn_edge.verification.parity import compare_case
 from rnn_edge.verification.sampling import Arrays
 from rnn_edge.verification.tolerance import compare
 

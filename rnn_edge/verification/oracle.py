@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,20 +14,11 @@ from torch.overrides import TorchFunctionMode
 
 from rnn_edge.capture.arguments import Arguments
 from rnn_edge.capture.preparation import copy_module
+from rnn_edge.verification.cases import Answer
 from rnn_edge.verification.sampling import Arrays
 
 # Seeds of the roundings that are tried where an answer is off.
 _ROUNDINGS = range(4)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One output: ``own`` in the module's dtype, ``truth`` in float64 where that could be had."""
-
-    own: np.ndarray
-    truth: np.ndarray
-    #: The largest error of the own dtype when inputs and weights are rounded otherwise.
-    sensitivity: Callable[[], float] = lambda: 0.0
 
 
 class Oracle:

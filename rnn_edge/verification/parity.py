@@ -10,8 +10,9 @@ import numpy as np
 from rnn_edge.contract import AxisLimits, GraphContract, TensorSpec
 from rnn_edge.errors import InputError, VerificationError
 from rnn_edge.runtime import Session
+from rnn_edge.verification.cases import Answer, Case
 from rnn_edge.verification.golden import run_at
-from rnn_edge.verification.oracle import Answer, Oracle
+from rnn_edge.verification.oracle import Oracle
 from rnn_edge.verification.report import OutputParity, ParityReport
 from rnn_edge.verification.sampling import Arrays, sample_inputs
 from rnn_edge.verification.shapes import BATCH_AXIS, sizes_to_try
@@ -26,15 +27,6 @@ _ATTEMPTS: tuple[dict[str, bool], ...] = (
     {"small_integers": True},
     {"sort_lengths": True, "small_integers": True},
 )
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call: its axis sizes, inputs in order, and the eager module's answers."""
-
-    sizes: Mapping[str, int]
-    inputs: Arrays
-    answers: list[Answer]
 
 
 class MismatchError(VerificationError):

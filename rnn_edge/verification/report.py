@@ -39,3 +39,63 @@ class ParityReport:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class ChunkParity:
+    """The worst case of one output, over all chunkings, as in OutputParity.
+
+    ``bitwise`` says whether every chunking gave the very bits of the whole-sequence graph.
+    """
+
+    name: str
+    error: float
+    noise: float
+    tolerance: float
+    sizes: Mapping[str, int]
+    chunks: str
+    bitwise: bool
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """``chunkings`` in words; ``latency`` in frames of the output."""
+
+    chunkings: tuple[str, ...]
+    latency: int
+    outputs: tuple[ChunkParity, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One output after so many ``steps`` of a sequence, in the way that ``chunks`` says.
+
+    ``error`` is the largest absolute difference from float64 torch over all of them, ``whole``
+    that of the whole-sequence graph, ``noise`` what the module's own dtype loses there;
+    ``difference`` is the largest difference between stream and whole sequence.
+    """
+
+    name: str
+    steps: int
+    chunks: str
+    error: float
+    whole: float
+    noise: float
+    tolerance: float
+    difference: float
+
+
+@dataclass(frozen=True)
+class Verification(ParityReport):
+    """What ``verify`` found of a bundle: of its whole-sequence graph, and of streaming.
+
+    ``golden_chunks`` and ``chunks`` are None for a bundle without a stream graph, the second one
+    also without the module; ``drift`` is empty unless it was asked for.
+    """
+
+    golden_chunks: ParityReport | None = None
+    chunks: StreamReport | None = None
+    drift: tuple[Drift, ...] = ()
