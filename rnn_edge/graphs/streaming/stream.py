@@ -65,7 +65,7 @@ def derive_stream(
     if derivation.reset is not None:
         copy.graph.inputs.append(derivation.reset)
     clean(copy)
-    _forget_shapes(copy)
+    forget_shapes(copy)
     return Stream(copy, _describe(derivation, contract, axis, latency, rates))
 
 
@@ -259,7 +259,7 @@ def _reaches_output(graph: ir.Graph, value: ir.Value, except_for: ir.Value) -> b
     return any(output in reached and output is not except_for for output in graph.outputs)
 
 
-def _forget_shapes(model: ir.Model) -> None:
+def forget_shapes(model: ir.Model) -> None:
     """Drop the shapes that were the whole sequence's: onnxruntime would share memory by them."""
     fixed = {*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()}
     for node in model.graph.all_nodes():
