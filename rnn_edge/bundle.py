@@ -74,12 +74,17 @@ class Bundle:
 
     def golden_sets(self) -> list[Path]:
         """The folders of golden inputs and outputs, in order."""
-        numbered = {
-            int(path.name.removeprefix(GOLDEN_PREFIX)): path
-            for path in self.path.glob(f"{GOLDEN_PREFIX}*")
-            if path.is_dir() and path.name.removeprefix(GOLDEN_PREFIX).isdecimal()
-        }
-        return [numbered[number] for number in sorted(numbered)]
+        return golden_sets_in(self.path)
+
+
+def golden_sets_in(folder: Path) -> list[Path]:
+    """``test_data_set_0``, ``test_data_set_1`` and so on in ``folder``."""
+    numbered = {
+        int(path.name.removeprefix(GOLDEN_PREFIX)): path
+        for path in folder.glob(f"{GOLDEN_PREFIX}*")
+        if path.is_dir() and path.name.removeprefix(GOLDEN_PREFIX).isdecimal()
+    }
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def write_bundle(

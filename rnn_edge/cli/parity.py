@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rnn_edge.cli.tables import print_table
 from rnn_edge.contract import Contract, StreamRule
+
+if TYPE_CHECKING:
+    from rnn_edge.verification.report import Drift
 
 
 def print_parity(parity: Mapping[str, Any]) -> None:
@@ -44,6 +47,30 @@ def print_stream_parity(stream: Mapping[str, Any]) -> None:
     columns = ["output", "worst error", "allowed", "float noise", "at", "chunks", "same bits"]
     print_table(columns, rows, "In chunks")
     click.echo(f"Right in chunks: {', '.join(stream['chunkings'])}.")
+
+
+def print_drift(drift: Sequence[Drift]) -> None:
+    """A table of errors by the number of steps streamed."""
+    rows = [
+        (
+            f"{each.steps:,}",
+            each.name,
+            each.chunks,
+            *(
+                f"{value:.2g}"
+                for value in (
+                    each.error,
+                    each.whole,
+                    each.noise,
+                    each.tolerance,
+                    each.difference,
+                )
+            ),
+        )
+        for each in drift
+    ]
+    columns = ["steps", "output", "streamed in", "error", "whole sequence", "torch", "allowed"]
+    print_table([*columns, "stream to whole"], rows, "Errors against float64 torch by steps")
 
 
 def stream_line(contract: Contract, evidence: Mapping[str, Any]) -> str:

@@ -11,13 +11,14 @@ import click
 
 from rnn_edge.cli.options import json_option, provider_option
 from rnn_edge.cli.output import print_json
-from rnn_edge.cli.parity import print_parity
+from rnn_edge.cli.parity import print_drift, print_parity, print_stream_parity
 from rnn_edge.cli.source_options import input_option, open_module, quiet_forward, weights_option
 from rnn_edge.cli.tables import print_table
 from rnn_edge.errors import VerificationError
 from rnn_edge.source.declarations import Declaration, make_examples
 
 if TYPE_CHECKING:
+    from rnn_edge.verification import Verification
     from rnn_edge.verification.bisection import Bisection
 
 
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Compare layer by layer with --module: the first layer and time step that are off.",
 )
+@click.option(
+    "--horizon",
+    type=click.IntRange(1),
+    metavar="STEPS",
+    help="Stream so many steps beside --module: how errors grow over 10, 100, 1,000 ... steps.",
+)
 @provider_option
 @json_option
 def verify(
@@ -45,14 +52,16 @@ def verify(
     weights: Path | None,
     inputs: Sequence[Declaration],
     bisecting: bool,
+    horizon: int | None,
     provider: str,
     as_json: bool,
 ) -> None:
-    """Replay the golden data of BUNDLE; needs no torch.
+    """Replay the golden data of BUNDLE, and its golden chunks one after another; needs no torch.
 
-    With --module, the graph is also compared with the eager module at other lengths and batches;
-    one whose arguments are nested needs the --input that it was exported with. With --bisect, a
-    table shows every recurrent layer, its worst error and the first step that is off.
+    With --module, the graph is also compared with the eager module at other lengths and batches,
+    and its stream graph in chunks; one whose arguments are nested needs the --input that it was
+    exported with. With --bisect, a table shows every recurrent layer, its worst error and the first
+    step that is off.
 
     Example: rnn-edge verify exported/forecast --module checkpoints/forecast
     """
@@ -62,6 +71,8 @@ def verify(
         raise click.UsageError("--weights and --input go with --module; give it too.")
     if bisecting and module is None:
         raise click.UsageError("--bisect compares with --module; give it too.")
+    if horizon is not None and (module is None or bisecting):
+        raise click.UsageError("--horizon compares with --module, without --bisect.")
     original = None if module is None else open_module(module, weights)
     if bisecting:
         with quiet_forward(module):
@@ -70,18 +81,30 @@ def verify(
         if found.fault:
             raise VerificationError(found.fault)
         return
+    options: dict[str, Any] = {"provider": provider, "horizon": horizon}
+    if original is not None and inputs:
+        examples = make_examples(original, inputs)
+        options |= {"args": examples.args, "kwargs": examples.kwargs}
     with quiet_forward(module):
-        if original is not None and inputs:
-            examples = make_examples(original, inputs)
-            report = verify_bundle(
-                bundle, original, args=examples.args, kwargs=examples.kwargs, provider=provider
-            )
-        else:
-            report = verify_bundle(bundle, original, provider=provider)
+        report = verify_bundle(bundle, original, **options)
+    _tell(bundle, report, as_json)
+
+
+def _tell(bundle: Path, report: Verification, as_json: bool) -> None:
+    streaming = ("golden_chunks", "chunks", "drift")
+    found = report.to_dict()
+    stream = {key: found.pop(key) for key in streaming}
     if as_json:
-        print_json({"bundle": str(bundle), "parity": report.to_dict()})
-    else:
-        print_parity(report.to_dict())
+        print_json({"bundle": str(bundle), "parity": found, "stream": stream})
+        return
+    print_parity(found)
+    if report.golden_chunks is not None:
+        calls = len(report.golden_chunks.cases)
+        click.echo(f"Right in {calls} golden chunks, states carried from one to the next.")
+    if stream["chunks"] is not None:
+        print_stream_parity(stream["chunks"])
+    if report.drift:
+        print_drift(report.drift)
 
 
 def _bisect(bundle: Path, original: Any, inputs: Sequence[Declaration]) -> Bisection:

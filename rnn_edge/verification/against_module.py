@@ -18,9 +18,11 @@ from rnn_edge.capture.state_discovery import find_kept_state
 from rnn_edge.contract import GraphContract
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import Session
+from rnn_edge.runtime.stream_graph import STREAM
 from rnn_edge.verification.cases import Case
 from rnn_edge.verification.chunks import check_stream
 from rnn_edge.verification.consecutive import check_consecutive
+from rnn_edge.verification.drift import measure_drift
 from rnn_edge.verification.golden import read_golden_set
 from rnn_edge.verification.localization import compare_layers
 from rnn_edge.verification.oracle import Oracle
@@ -30,7 +32,7 @@ from rnn_edge.verification.parity import (
     cases_without_padding,
     check_parity,
 )
-from rnn_edge.verification.report import ParityReport, StreamReport
+from rnn_edge.verification.report import Drift, StreamReport, Verification
 
 
 def verify_against_module(session: Session, module: nn.Module, arguments: Arguments) -> Parity:
@@ -83,10 +85,28 @@ def verify_bundle_against_module(
     args: Any,
     kwargs: Mapping[str, Any] | None,
     provider: str,
-) -> ParityReport:
-    """As verify_against_module, with the golden inputs as examples where none are given."""
+    horizon: int | None,
+) -> Verification:
+    """As verify_against_module, with the golden inputs as examples where none are given.
+
+    A stream graph is compared in chunks; with ``horizon``, over that many steps as well.
+    """
     module, arguments = read_bundle_arguments(bundle, module, args, kwargs)
-    return verify_against_module(Session(bundle, provider), module, arguments).report
+    whole = Session(bundle, provider)
+    parity = verify_against_module(whole, module, arguments)
+    chunks: StreamReport | None = None
+    drift: tuple[Drift, ...] = ()
+    if STREAM in bundle.contract.graphs:
+        stream = Session(bundle, provider, graph=STREAM)
+        chunks = verify_stream_against_module(stream, whole, module, arguments, parity.cases)
+        if horizon is not None:
+            examples = {each.name: each.example.numpy() for each in arguments.tensors}
+            with evaluating(module):
+                oracle = Oracle(module, arguments)
+                drift = measure_drift(stream, whole, oracle, examples, horizon)
+    return Verification(
+        parity.report.oracle, parity.report.cases, parity.report.outputs, None, chunks, drift
+    )
 
 
 def read_bundle_arguments(

@@ -138,6 +138,16 @@ def time_axis_of(spec: TensorSpec, rule: StreamRule) -> int | None:
     return next((place for place, dim in enumerate(spec.dims) if dim in frames), None)
 
 
+def take_frames(
+    spec: TensorSpec, rule: StreamRule, whole: np.ndarray, found: np.ndarray
+) -> np.ndarray:
+    """The frames of ``whole`` that ``found``, an output over all chunks, has: the first ones."""
+    place = time_axis_of(spec, rule)
+    if place is None:
+        return whole
+    return np.take(whole, range(found.shape[place]), axis=place)
+
+
 def _chunk(
     spec: TensorSpec, rule: StreamRule, array: np.ndarray, start: int, size: int
 ) -> np.ndarray:
@@ -175,8 +185,8 @@ def _compare(
                     f"{rule.latency}, it gave {count} ({words}). Report the module."
                 )
             own, truth, offline = (
-                np.take(whole_array, range(count), axis=place)
-                for whole_array in (own, truth, offline)
+                take_frames(stream.output(spec.name), rule, each, array)
+                for each in (own, truth, offline)
             )
         deviation = compare(array, own, truth, answer.sensitivity)
         if not deviation.allowed:

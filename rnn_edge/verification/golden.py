@@ -65,7 +65,7 @@ def replay(bundle: Bundle, provider: str = "cpu") -> ParityReport:
         sizes = _sizes(graph, inputs)
         cases.append(sizes)
         for (name, truth), found in zip(expected.items(), run_at(session, inputs), strict=True):
-            parity = _compare(name, found, truth, noise.get(name, 0.0), sizes)
+            parity = compare_golden(name, found, truth, noise.get(name, 0.0), sizes)
             if parity.error > parity.tolerance:
                 raise VerificationError(
                     f"output {name!r} of {place.name} must be within {parity.tolerance:.2g} of "
@@ -84,9 +84,10 @@ def run_at(session: Session, inputs: Arrays) -> list[np.ndarray]:
         return session.run(inputs)
 
 
-def _compare(
+def compare_golden(
     name: str, found: np.ndarray, truth: np.ndarray, noise: float, sizes: Mapping[str, int]
 ) -> OutputParity:
+    """``noise`` is what torch's own dtype lost at the export."""
     deviation = compare(found, truth, truth)
     if truth.dtype.kind != "f":
         return OutputParity(name, deviation.error, 0.0, 0.0, sizes)
