@@ -43,13 +43,13 @@ def export(module: nn.Module, folder: Path) -> rnn_edge.Bundle:
 
 def break_graph(monkeypatch: pytest.MonkeyPatch, change: Callable[[ir.Graph], None]) -> None:
     """Let ``change`` damage each graph just before export saves it."""
-    save = exporting._save
+    save = exporting.save_graph
 
     def damage(model: ir.Model, *rest: Any) -> None:
         change(model.graph)
         save(model, *rest)
 
-    monkeypatch.setattr(exporting, "_save", damage)
+    monkeypatch.setattr(exporting, "save_graph", damage)
 
 
 def core_of(graph: ir.Graph) -> ir.Node:
