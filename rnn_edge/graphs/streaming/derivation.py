@@ -40,6 +40,8 @@ class Derivation:
         self.reset: ir.Value | None = None
         # Whether reset clears states that start with zeros too, which a caller could do itself.
         self.always_reset = always_reset
+        # The length of every sequence, where the graph was made for one length.
+        self.fixed: int | None = None
         # Frames joined with those before them, which several operators may want.
         self.joined: dict[tuple[ir.Value, int, int], ir.Value] = {}
         self.in_step = False

@@ -24,6 +24,18 @@ def same(one: Count, other: Count) -> bool:
     return bool(np.array_equal(one, other))
 
 
+# Lengths grow by as much again after so many steps more, whatever small strides there are.
+_PERIOD = 120
+
+
+def at(count: Count, total: int) -> int:
+    """``count`` for a sequence of ``total`` steps, longer ones than TOTALS too."""
+    more = max(0, -(-(total - len(TOTALS)) // _PERIOD))
+    near = total - _PERIOD * more - 1
+    growth = count[near] - count[near - _PERIOD] if more else 0
+    return int(count[near] + more * growth)
+
+
 def difference(one: Count, other: Count) -> int | None:
     """``one - other`` where that is a constant; short sequences, where it is cut at 0, apart."""
     steady = (one - other)[len(TOTALS) // 2 :]

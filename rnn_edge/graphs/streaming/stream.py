@@ -12,7 +12,9 @@ from onnx_ir.passes import common
 from rnn_edge.contract import AxisLimits, GraphContract, StatePair, StreamRule, TensorSpec
 from rnn_edge.errors import StreamError
 from rnn_edge.graphs.cleaning import clean
+from rnn_edge.graphs.fills import fold_fills
 from rnn_edge.graphs.streaming.derivation import Derivation
+from rnn_edge.graphs.streaming.fixed_length import loosen
 from rnn_edge.graphs.streaming.kinds import (
     TOTALS,
     Carried,
@@ -48,13 +50,19 @@ def derive_stream(
     only where a state does not start with zeros.
 
     ``model`` stays as it is. Raises StreamError, naming operator, place in the module and reason,
-    where an answer needs frames that have not come yet.
+    where an answer needs frames that have not come yet. ``axis`` is a name, or, in a graph for one
+    length only, an input and a place, such as ``x.1``.
     """
     axis = axis or find_time_axis(contract, batch)
     copy = model.clone()
+    # Exporters leave numbers such as the width of a padding to be computed.
+    fold_fills(copy)
+    clean(copy)
     # Shapes that an exporter left out are needed to follow the axis of time.
     common.ShapeInferencePass()(copy)
+    contract, axis, length = loosen(copy, contract, axis)
     derivation = Derivation(copy, batch if _has_axis(contract, batch) else None, reset)
+    derivation.fixed = length
     nodes = list(copy.graph)
     clock = _read_inputs(derivation, contract, axis)
     for node in nodes:
@@ -64,6 +72,8 @@ def derive_stream(
     _drop_idle_states(derivation)
     if derivation.reset is not None:
         copy.graph.inputs.append(derivation.reset)
+    if length is not None:
+        forget_shapes(copy)
     clean(copy)
     forget_shapes(copy)
     return Stream(copy, _describe(derivation, contract, axis, latency, rates))
@@ -82,7 +92,8 @@ def find_time_axis(contract: GraphContract, batch: str = "batch") -> str:
     if "sequence" in names or len(names) == 1:
         return "sequence" if "sequence" in names else next(iter(names))
     raise StreamError(
-        f"one axis must be time's, got {', '.join(names) or 'no dynamic axis'}. Name it."
+        f"one axis must be time's, got {', '.join(names) or 'no dynamic axis'}. Name it "
+        "(axis=...); where it is fixed give an input and a place, such as x.1."
     )
 
 

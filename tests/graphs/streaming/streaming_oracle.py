@@ -84,9 +84,11 @@ class Streaming:
         """Inputs of the whole graph; states are not zero."""
         random = np.random.default_rng(seed)
         sizes = {"batch": rows, self.rule.axis: frames}
+        specs = {spec.name: spec for spec in self.form.inputs}
         found: Arrays = {}
         for spec in self.contract.inputs:
-            shape = [sizes.get(d, 3) if isinstance(d, str) else d for d in spec.dims]
+            dims = specs.get(spec.name, spec).dims  # a fixed axis of time has a name there
+            shape = [sizes.get(d, 3) if isinstance(d, str) else d for d in dims]
             if spec.lengths_of:
                 found[spec.name] = np.full(shape, frames, spec.dtype)
             elif spec.dtype == "float32":

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
-from rnn_edge.graphs.streaming.kinds import Count, Counted, Static, Timed
+from rnn_edge.graphs.streaming.kinds import Count, Counted, Static, Timed, at
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import fill_frames, items_of, shape_of_chunk
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
@@ -130,7 +130,11 @@ def derive_reshape(derivation: Derivation, node: ir.Node) -> None:
     place = _find_frames(derivation, value, kind, items)
     target = derivation.array(shape)
     keeps = target is not None and target.ravel()[place.axis] in (0, -1)
-    if place.plain and not keeps:
+    numbers = _target_of_chunk(derivation, value, items, place)
+    if numbers is not None and not keeps:
+        node.replace_input_with(1, derivation.numbers(*numbers))
+        node.attributes.pop("allowzero", None)
+    elif place.plain and not keeps:
         node.replace_input_with(1, shape_of_chunk(derivation, shape, place.axis, kind.clock.frames))
     elif not place.plain and not keeps:
         node.replace_input_with(
@@ -138,6 +142,23 @@ def derive_reshape(derivation: Derivation, node: ir.Node) -> None:
         )
     refuse_lead_value(derivation, kind)
     derivation.kinds[output] = place
+
+
+def _target_of_chunk(
+    derivation: Derivation, value: ir.Value, items: tuple[Count | str | None, ...], place: Timed
+) -> list[int] | None:
+    """The shape in numbers: -1 for the frames, 0 for an axis that stays what it is."""
+    dims, target = derivation.dims(value), []
+    for axis, item in enumerate(items):
+        if axis == place.axis:
+            target.append(-1)
+        elif isinstance(item, np.ndarray) and item[0] > 0 and not _follows_time(item):
+            target.append(int(item[0]))
+        elif isinstance(item, str) and axis < len(dims) and dims[axis] == item:
+            target.append(0)
+        else:
+            return None
+    return target
 
 
 def derive_flatten(derivation: Derivation, node: ir.Node) -> None:
@@ -162,8 +183,9 @@ def _find_frames(
     place = kind.axis + len(kind.outer)
     if any(dim is None for n, dim in enumerate(dims) if n != place):
         derivation.refuse(f"the shape of {value.name} must be known")
-    found = [_locate(dims, place, kind.length, items, sample) for sample in (96, 126)]
-    if found[0] is None or found[0] != found[1]:
+    samples = (96, 126) if derivation.fixed is None else (derivation.fixed - 1,)
+    found = [_locate(dims, place, kind.length, items, sample) for sample in samples]
+    if found[0] is None or found[0] != found[-1]:
         derivation.refuse("it merges or splits time in a way that is not known to be causal")
     axis, outer, inner = found[0]
     return replace(kind, axis=axis, outer=outer, inner=inner)
@@ -184,12 +206,12 @@ def _locate(
 
     def number(item: Count | str | int | None) -> int | None:
         if isinstance(item, np.ndarray):
-            return int(item[sample])
+            return at(item, sample + 1)
         if isinstance(item, str):
             return sizes.setdefault(item, _PRIMES[len(sizes) % len(_PRIMES)])
         return item
 
-    frames = int(length[sample])
+    frames = at(length, sample + 1)
     before = [frames if n == place else number(dim) or 1 for n, dim in enumerate(dims)]
     after = _target(before, [number(item) for item in items])
     if _product(before) != _product(after):

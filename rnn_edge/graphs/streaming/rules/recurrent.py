@@ -102,4 +102,4 @@ def _stem(derivation: Derivation, node: ir.Node) -> str:
     name = str(weights.name) if weights is not None else ""
     if name.endswith(".W"):
         return name[:-2]
-    return node.name or f"{node.op_type.lower()}"
+    return (node.name or "").strip("/").replace("/", ".") or node.op_type.lower()

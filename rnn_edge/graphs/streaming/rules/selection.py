@@ -14,6 +14,7 @@ from rnn_edge.graphs.streaming.kinds import (
     Final,
     Static,
     Timed,
+    at,
     constant,
     difference,
     same,
@@ -35,6 +36,9 @@ def derive_slice(derivation: Derivation, node: ir.Node) -> None:
         _slice_numbers(derivation, node, kind)
         return
     bounds = _bounds(derivation, node, derivation.rank(value))
+    if isinstance(kind, Timed) and kind.axis in bounds and derivation.fixed is not None:
+        start, end, step = bounds[kind.axis]
+        bounds[kind.axis] = (*(_from_end(derivation, kind, n) for n in (start, end)), step)
     if isinstance(kind, Timed) and kind.axis in bounds:
         if len(bounds) > 1:
             derivation.refuse("it takes parts of time and of another axis at once")
@@ -64,6 +68,15 @@ def _bounds(
             continue
         found[axis] = (start, end, step)
     return found
+
+
+def _from_end(derivation: Derivation, kind: Timed, number: Count) -> Count:
+    """``number`` as a place behind the last frames, where all sequences have one length."""
+    assert derivation.fixed is not None
+    length = at(kind.length, derivation.fixed)
+    if _moves((number, number, 1)) or 2 * number[0] <= length or number[0] >= _NO_END:
+        return number
+    return kind.length + min(int(number[0]) - length, 0)
 
 
 def _moves(bound: tuple[Count, Count, int]) -> bool:
@@ -222,6 +235,8 @@ def _gather_frame(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
     number = items[0] if items is not None and len(items) == 1 else None
     if not isinstance(number, np.ndarray):
         derivation.refuse("which frames it takes is computed from values")
+    if derivation.fixed is not None:
+        number = _from_end(derivation, kind, number)
     whole = np.where(number < 0, number + kind.length, number)
     flat = derivation.rank(index) == 0
     if difference(whole, kind.length) == -1:
