@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from click.testing import CliRunner
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
+from rnn_edge.cli.main import program
 
 INPUT_SIZE, HIDDEN_SIZE = 4, 5
 CELLS = {
@@ -93,6 +95,41 @@ def export_stack(stack: Stack, with_state: bool, folder: Path) -> rnn_edge.Bundl
         stack, (), folder, kwargs=inputs,
         axes={name: axes[name] for name in inputs}, output_names=names,
     )  # fmt: skip
+
+
+def export_stack_by_command(stack: Stack, with_state: bool, folder: Path) -> rnn_edge.Bundle:
+    """The same through `rnn-edge export`: a file that makes the stack, another with its weights."""
+    core = stack.core
+    made = (
+        f"{type(core).__name__}({core.input_size}, {core.hidden_size}, {core.num_layers}, "
+        f"bias={core.bias}, batch_first={core.batch_first}, dropout={core.dropout}, "
+        f"bidirectional={core.bidirectional}"
+        + (f", nonlinearity={core.nonlinearity!r}" if type(core) is nn.RNN else "")
+        + ")"
+    )
+    folder.mkdir(parents=True)
+    source, weights = folder / "source.py", folder / "weights.pt"
+    source.write_text(
+        "from torch import nn\nfrom recurrent_stacks import Stack\n\n"
+        f"def make():\n    return Stack(nn.{made}, packed={stack.packed})\n"
+    )
+    torch.save(stack.state_dict(), weights)
+    steps = "batch,sequence" if core.batch_first else "sequence,batch"
+    rows = core.num_layers * (2 if core.bidirectional else 1)
+    state = f"float32[{rows},batch,{core.hidden_size}]"
+    declared = {
+        "x": f"float32[{steps},{core.input_size}]", "lengths": "int64[batch]",
+        "h_0": state, "c_0": state,
+    }  # fmt: skip
+    inputs = [f"--input={n}:{declared[n]}" for n in make_inputs(stack, 2, 3, with_state, 0)]
+    names = ["y", "h_n", "c_n"] if isinstance(core, nn.LSTM) else ["y", "h_n"]
+    result = CliRunner().invoke(
+        program,
+        ["export", f"{source}:make", "--weights", str(weights), *inputs,
+         *(f"--output-name={name}" for name in names), "-o", str(folder / "bundle")],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    return rnn_edge.Bundle.load(folder / "bundle")
 
 
 def run_row_by_row(stack: Stack, inputs: dict[str, Tensor]) -> list[np.ndarray]:
