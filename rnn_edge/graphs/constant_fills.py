@@ -17,7 +17,9 @@ class FoldConstantFills(ir.passes.InPlacePass):
         for node in list(model.graph.all_nodes()):
             if node.op_type != "ConstantOfShape" or node.domain not in ("", "ai.onnx"):
                 continue
-            shape = ir.convenience.get_const_tensor(node.inputs[0])
+            given_shape = node.inputs[0]
+            assert given_shape is not None
+            shape = ir.convenience.get_const_tensor(given_shape)
             if shape is None or np.prod(shape.numpy()) > _MOST_NUMBERS:
                 continue
             given = node.attributes.get("value")

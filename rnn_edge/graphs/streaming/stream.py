@@ -12,7 +12,7 @@ from onnx_ir.passes import common
 from rnn_edge.contract import AxisLimits, GraphContract, StatePair, StreamRule, TensorSpec
 from rnn_edge.errors import StreamError
 from rnn_edge.graphs.cleaning import clean
-from rnn_edge.graphs.fills import fold_fills
+from rnn_edge.graphs.constant_fills import FoldConstantFills
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.fixed_length import loosen
 from rnn_edge.graphs.streaming.kinds import (
@@ -56,7 +56,7 @@ def derive_stream(
     axis = axis or find_time_axis(contract, batch)
     copy = model.clone()
     # Exporters leave numbers such as the width of a padding to be computed.
-    fold_fills(copy)
+    FoldConstantFills()(copy)
     clean(copy)
     # Shapes that an exporter left out are needed to follow the axis of time.
     common.ShapeInferencePass()(copy)

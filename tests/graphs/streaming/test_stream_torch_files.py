@@ -57,7 +57,9 @@ def write(module: nn.Module, path: Path, dynamo: bool) -> ir.Model:
                 module, (example,), path, dynamo=False, input_names=["x"], output_names=["y"],
                 dynamic_axes={"x": axes, "y": axes},
             )  # fmt: skip
-    return ir.load(path)
+    model = ir.load(path)
+    ir.external_data.load_to_model(model)
+    return model
 
 
 @pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])

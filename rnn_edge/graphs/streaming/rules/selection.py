@@ -38,7 +38,8 @@ def derive_slice(derivation: Derivation, node: ir.Node) -> None:
     bounds = _bounds(derivation, node, derivation.rank(value))
     if isinstance(kind, Timed) and kind.axis in bounds and derivation.fixed is not None:
         start, end, step = bounds[kind.axis]
-        bounds[kind.axis] = (*(_from_end(derivation, kind, n) for n in (start, end)), step)
+        start, end = (_from_end(derivation, kind, number) for number in (start, end))
+        bounds[kind.axis] = start, end, step
     if isinstance(kind, Timed) and kind.axis in bounds:
         if len(bounds) > 1:
             derivation.refuse("it takes parts of time and of another axis at once")
