@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rnn_edge.exporting import export
     from rnn_edge.profiling import profile
     from rnn_edge.runtime import Session, StreamPool, StreamSession
+    from rnn_edge.stream_file import derive_stream
     from rnn_edge.training import train
     from rnn_edge.verification import verify
 
@@ -26,6 +27,7 @@ _HOME = {
     "Session": "rnn_edge.runtime",
     "StreamPool": "rnn_edge.runtime",
     "StreamSession": "rnn_edge.runtime",
+    "derive_stream": "rnn_edge.stream_file",
     "export": "rnn_edge.exporting",
     "load_checkpoint": "rnn_edge.checkpoint",
     "profile": "rnn_edge.profiling",
@@ -40,6 +42,7 @@ __all__ = [
     "StreamPool",
     "StreamSession",
     "__version__",
+    "derive_stream",
     "export",
     "load_checkpoint",
     "profile",

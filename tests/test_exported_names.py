@@ -11,6 +11,7 @@ NAMES = [
     "StreamPool",
     "StreamSession",
     "__version__",
+    "derive_stream",
     "export",
     "load_checkpoint",
     "profile",

@@ -23,7 +23,7 @@ LEVELS: list[set[str]] = [
     {"capture", "tasks"},
     {"verification", "checkpoint", "source"},
     {"profiling", "training", "streaming"},
-    {"exporting"},
+    {"exporting", "stream_file"},
     {"cli"},
 ]
 BASE = LEVELS[0]

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from rnn_edge.cli.options import json_option
 from rnn_edge.cli.output import print_json, say
 from rnn_edge.cli.parity import print_parity, stream_line
-from rnn_edge.cli.source_options import input_option, open_module, quiet_forward, weights_option
+from rnn_edge.cli.source_options import (
+    State,
+    input_option,
+    open_module,
+    quiet_forward,
+    weights_option,
+)
 from rnn_edge.source.declarations import Declaration, make_examples
 from rnn_edge.source.module_file import is_module_file, name_module
 
 if TYPE_CHECKING:
     from rnn_edge.bundle import Bundle
-
-
-class State(click.ParamType[tuple[str, str]]):
-    """``h=h_n``."""
-
-    name = "INPUT=OUTPUT"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        source, _, target = value.partition("=")
-        if not source or not target:
-            self.fail(f"must be INPUT=OUTPUT, such as h=h_n, got {value!r}", param, ctx)
-        return source, target
 
 
 @click.command()

@@ -15,6 +15,7 @@ from rnn_edge.version import VERSION
 COMMANDS = {
     "train": "Train a recurrent model; writes a checkpoint folder.",
     "export": "Export a checkpoint or a module; writes a verified bundle.",
+    "stream": "Make a graph for chunks from any whole-sequence .onnx file.",
     "verify": "Check a bundle against its golden data, or against the original module.",
     "run": "Run a bundle on text, numbers or images.",
     "profile": "Measure latency, throughput, memory and cold start of a bundle.",

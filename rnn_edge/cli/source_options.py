@@ -35,6 +35,22 @@ class Input(click.ParamType[Declaration]):
             self.fail(str(error), param, ctx)
 
 
+class State(click.ParamType[tuple[str, str]]):
+    """``h=h_n``."""
+
+    name = "INPUT=OUTPUT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        source, _, target = value.partition("=")
+        if not source or not target:
+            self.fail(f"must be INPUT=OUTPUT, such as h=h_n, got {value!r}", param, ctx)
+        return source, target
+
+
 def weights_option(command: Command) -> Command:
     return click.option(
         "--weights",

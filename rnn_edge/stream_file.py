@@ -1,0 +1,260 @@
+"""A stream graph for an .onnx file that came from elsewhere: derived, proved, written."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rnn_edge.contract import GraphContract, StatePair, TensorSpec
+from rnn_edge.errors import InputError, StreamError
+from rnn_edge.extras import import_extra
+from rnn_edge.profiling.inputs import random_inputs
+from rnn_edge.runtime import Session
+from rnn_edge.verification.cases import Answer, Case
+from rnn_edge.verification.chunks import check_stream
+from rnn_edge.verification.golden import run_at
+from rnn_edge.verification.report import StreamReport
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_SEED = 23
+# Rows and steps of the sequences that a stream is compared on.
+_SIZES = ((2, 11), (1, 1), (5, 2), (2, 70), (1, 7))
+# The whole-sequence graph's own rounding, asked with inputs moved by a unit in the last place.
+_ROUNDINGS = range(4)
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class StreamFile:
+    """A file that was written: where, what it takes and gives, and how it was proved."""
+
+    path: Path
+    contract: GraphContract
+    report: StreamReport
+
+
+def derive_stream(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    axis: str | None = None,
+    batch: str | None = None,
+    states: Mapping[str, str] | None = None,
+) -> StreamFile:
+    """Make the stream graph of any whole-sequence .onnx file, and prove it; ``source`` stays.
+
+    The new file takes chunks of any length along ``axis``, states in and out, and carries its
+    contract, so that StreamSession runs it. ``out`` is a folder or a file; left out,
+    ``NAME.stream.onnx`` is written beside the source. ``axis`` and ``batch`` name dynamic axes;
+    they may be left out where the file leaves no doubt. ``states`` pairs inputs with the outputs
+    that feed them in the next call.
+
+    The truth are the file's own answers for whole sequences, which are compared with those in
+    random chunks; nothing is written where one is off. Raises InputError for a file that cannot be
+    loaded, StreamError where an answer needs frames that are still to come, VerificationError.
+    """
+    import_extra("onnxscript")
+    onnx_ir = import_extra("onnx_ir")
+    from rnn_edge.graphs.cleaning import clean
+    from rnn_edge.graphs.constant_fills import FoldConstantFills
+    from rnn_edge.graphs.streaming import derive_stream as derive
+    from rnn_edge.streaming import save_graph
+
+    path = Path(source)
+    if path.is_dir():
+        raise InputError(
+            f"{path} must be an .onnx file, it is a folder. `rnn-edge export` writes the stream "
+            "graph of a bundle."
+        )
+    whole = Session(path)
+    if whole.contract.stream is not None:
+        raise InputError(
+            f"{path} must take whole sequences, it takes chunks already. Use it as it is."
+        )
+    target = _target(path, out)
+    contract, batch = _name_axes(whole, axis, batch, states or {})
+    model = onnx_ir.load(path)
+    onnx_ir.external_data.load_to_model(model)
+    _set_shapes(model, contract)
+    # Other exporters compute at run time what is constant: paddings, shapes, initial states.
+    FoldConstantFills()(model)
+    clean(model)
+    stream = derive(model, contract, axis, batch or "batch")
+    written = replace(stream.contract, file=target.name)
+    rule = written.stream
+    assert rule is not None
+    with tempfile.TemporaryDirectory() as staging:
+        draft = Path(staging) / target.name
+        save_graph(stream.model, written, draft)
+        session = Session(draft, trusted=True)
+        cases = list(_cases(whole, contract, rule.axis, batch))
+        if not cases:
+            raise StreamError(
+                f"{path} must run on random inputs to be compared, it refused all sizes of "
+                f"{rule.axis}. Name the axis of time."
+            )
+        report = check_stream(session, whole, cases)
+        _put(draft, target)
+    return StreamFile(target, written, report)
+
+
+def _target(path: Path, out: str | Path | None) -> Path:
+    if out is None:
+        return path.with_name(f"{path.stem}.stream.onnx")
+    target = Path(out)
+    return target if target.suffix == ".onnx" and not target.is_dir() else target / "stream.onnx"
+
+
+def _put(draft: Path, target: Path) -> None:
+    """Copy ``draft`` to ``target``, whole or not at all."""
+    part = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(draft, part)
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(
+            f"{target} must be a place to write a file, got: {error.strerror or error}. "
+            "Choose another."
+        ) from None
+
+
+def _name_axes(
+    whole: Session, axis: str | None, batch: str | None, states: Mapping[str, str]
+) -> tuple[GraphContract, str | None]:
+    """The contract with its state pairs and the dims of outputs, and the name of the batch axis."""
+    from rnn_edge.graphs.streaming import find_time_axis
+
+    contract = whole.contract
+    names = _dynamic_axes(contract, contract.state_inputs | set(states))
+    for what, name in (("axis", axis), ("batch", batch)):
+        if name is not None and name not in names:
+            raise InputError(
+                f"{what} must be one of {', '.join(names) or 'no dynamic axis'}, got {name!r}. "
+                "Name it as `rnn-edge inspect` does."
+            )
+    known = {axis, batch} - {None} or {"batch", "sequence"} & set(names)
+    if not known and len(names) > 1:
+        raise StreamError(
+            f"the axis of time must be known, got {', '.join(names)}. Name it (--axis)."
+        )
+    if batch is None:
+        rest = [name for name in names if name != (axis or "sequence")]
+        batch = "batch" if "batch" in rest else rest[0] if len(rest) == 1 < len(names) else None
+    axis = axis or find_time_axis(contract, batch or "batch")
+    contract = replace(contract, states=(*contract.states, *_pairs(contract, states, batch)))
+    return _name_outputs(whole, contract, axis, batch), batch
+
+
+def _dynamic_axes(contract: GraphContract, states: frozenset[str] | set[str]) -> list[str]:
+    dims = (dim for spec in contract.inputs if spec.name not in states for dim in spec.dims)
+    return list(dict.fromkeys(dim for dim in dims if isinstance(dim, str)))
+
+
+def _pairs(
+    contract: GraphContract, states: Mapping[str, str], batch: str | None
+) -> Iterator[StatePair]:
+    for source, target in states.items():
+        dims = contract.input(source).dims
+        contract.output(target)
+        yield StatePair(source, target, dims.index(batch) if batch in dims else None)
+
+
+def _name_outputs(
+    whole: Session, contract: GraphContract, axis: str, batch: str | None
+) -> GraphContract:
+    """Name the axes of outputs that follow the batch, which a file may leave without a name."""
+    if batch is None:
+        return contract
+    shapes = []
+    for rows in (2, 3):
+        sizes = _sizes(contract, axis, batch, rows, 11)
+        arrays = random_inputs(contract, sizes, np.random.default_rng(_SEED))
+        try:
+            shapes.append([array.shape for array in run_at(whole, arrays)])
+        except InputError:
+            return contract
+    outputs = tuple(
+        _renamed(spec, two, three, batch)
+        for spec, two, three in zip(contract.outputs, *shapes, strict=True)
+    )
+    return replace(contract, outputs=outputs)
+
+
+def _renamed(
+    spec: TensorSpec, two: tuple[int, ...], three: tuple[int, ...], batch: str
+) -> TensorSpec:
+    dims = tuple(
+        batch if isinstance(dim, str) and (small, large) == (2, 3) else dim
+        for dim, small, large in zip(spec.dims, two, three, strict=True)
+    )
+    return replace(spec, dims=dims)
+
+
+def _sizes(
+    contract: GraphContract, axis: str, batch: str | None, rows: int, steps: int
+) -> dict[str, int]:
+    names = [d for spec in contract.inputs for d in spec.dims if isinstance(d, str)]
+    return {name: steps if name == axis else rows if name == batch else 3 for name in names}
+
+
+def _set_shapes(model: ir.Model, contract: GraphContract) -> None:
+    """Give the axes of the graph's inputs and outputs the names of the contract."""
+    import onnx_ir
+
+    values = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
+    for spec in (*contract.inputs, *contract.outputs):
+        values[spec.name].shape = onnx_ir.Shape(list(spec.dims))
+
+
+def _cases(whole: Session, contract: GraphContract, axis: str, batch: str | None) -> Iterator[Case]:
+    """Random inputs with the answers of the whole-sequence graph, at sizes that it takes."""
+    for number, (rows, steps) in enumerate(_SIZES):
+        sizes = _sizes(contract, axis, batch, rows, steps)
+        inputs = random_inputs(contract, sizes, np.random.default_rng([_SEED, number]))
+        for spec in contract.inputs:
+            if spec.lengths_of is not None:
+                inputs[spec.name] = np.full_like(inputs[spec.name], sizes[spec.lengths_of])
+        try:
+            answers = run_at(whole, inputs)
+        except InputError:
+            continue
+        spread = _Spread(whole, inputs, answers)
+        own = [
+            Answer(array, array, partial(spread.of, place)) for place, array in enumerate(answers)
+        ]
+        yield Case(sizes, inputs, own)
+
+
+class _Spread:
+    """How far the graph's own answers move when its inputs do by a unit in the last place."""
+
+    def __init__(self, whole: Session, inputs: Arrays, answers: list[np.ndarray]) -> None:
+        self._whole, self._inputs, self._answers = whole, inputs, answers
+
+    def of(self, place: int) -> float:
+        worst = 0.0
+        for seed in _ROUNDINGS:
+            random = np.random.default_rng(seed)
+            moved = {
+                name: np.nextafter(array, random.choice((-np.inf, np.inf), array.shape)).astype(
+                    array.dtype
+                )
+                if array.dtype.kind == "f"
+                else array
+                for name, array in self._inputs.items()
+            }
+            found = run_at(self._whole, moved)[place].astype(np.float64)
+            error = np.abs(found - self._answers[place])
+            worst = max(worst, float(np.max(error[np.isfinite(error)], initial=0.0)))
+        return worst
