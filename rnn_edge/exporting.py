@@ -110,6 +110,8 @@ def export(
     graphs = {"model": graph}
     if part.stream is not None:
         graphs["stream"] = part.stream.contract
+    if part.step is not None:
+        graphs["step"] = part.step.contract
     contract = Contract(name or Path(out_dir).resolve().name, graphs, task, front_end, decoder)
 
     def fill(folder: Path) -> None:
@@ -126,6 +128,8 @@ def export(
             path = folder / part.stream.contract.file
             save_graph(part.stream.model, part.stream.contract, path)
             write_golden_chunks(folder, part.stream.contract, path, parity.cases[0].inputs)
+        if part.step is not None:
+            save_graph(part.step.model, part.step.contract, folder / part.step.contract.file)
         (folder / "README.md").write_text(render_readme(contract), encoding="utf-8")
 
     return write_bundle(out_dir, contract, _evidence(captured, parity, part), fill)

@@ -32,6 +32,8 @@ class StreamPart:
 
     stream: Stream | None
     evidence: Mapping[str, Any]
+    # The same for single frames, where that is worth it.
+    step: Stream | None = None
 
 
 def add_stream(
@@ -47,24 +49,35 @@ def add_stream(
     ``wish`` is True, False or "auto". Raises StreamError or VerificationError when it is True and
     there is no such graph; with "auto" the reason becomes the evidence.
     """
-    from rnn_edge.graphs.streaming import derive_stream
+    from rnn_edge.graphs.streaming import derive_step, derive_stream, is_worth_its_weights
     from rnn_edge.verification.against_module import verify_stream_against_module
 
     if wish is False:
         return StreamPart(None, {"refused": "not asked for"})
     try:
         stream = derive_stream(model, graph)
-        path = staging / stream.contract.file
-        save_graph(stream.model, stream.contract, path)
+        step: Stream | None = derive_step(stream)
+        if step is not None and not is_worth_its_weights(stream, step):
+            step = None
+        sessions = [_save_and_open(each, staging) for each in (stream, step)]
         module, arguments, cases = original
+        assert sessions[0] is not None
         report = verify_stream_against_module(
-            Session(path, trusted=True), whole, module, arguments, cases
+            sessions[0], whole, module, arguments, cases, sessions[1]
         )
     except (StreamError, VerificationError) as error:
         if wish is True:
             raise
         return StreamPart(None, {"refused": str(error)})
-    return StreamPart(stream, report.to_dict())
+    return StreamPart(stream, report.to_dict(), step)
+
+
+def _save_and_open(stream: Stream | None, folder: Path) -> Session | None:
+    if stream is None:
+        return None
+    path = folder / stream.contract.file
+    save_graph(stream.model, stream.contract, path)
+    return Session(path, trusted=True)
 
 
 def save_graph(model: ir.Model, contract: GraphContract, path: Path) -> None:

@@ -33,6 +33,7 @@ from rnn_edge.verification.parity import (
     check_parity,
 )
 from rnn_edge.verification.report import Drift, StreamReport, Verification
+from rnn_edge.verification.single_steps import check_single_steps
 
 
 def verify_against_module(session: Session, module: nn.Module, arguments: Arguments) -> Parity:
@@ -65,18 +66,24 @@ def verify_against_module(session: Session, module: nn.Module, arguments: Argume
 
 
 def verify_stream_against_module(
-    stream: Session, whole: Session, module: nn.Module, arguments: Arguments, cases: Sequence[Case]
+    stream: Session,
+    whole: Session,
+    module: nn.Module,
+    arguments: Arguments,
+    cases: Sequence[Case],
+    step: Session | None = None,
 ) -> StreamReport:
     """Compare a stream graph with the module at the sizes of ``cases``.
 
-    Raises VerificationError.
+    ``step`` is the graph for single frames, if there is one. Raises VerificationError.
     """
     examples = {argument.name: argument.example.numpy() for argument in arguments.tensors}
     with evaluating(module):
         oracle = Oracle(module, arguments)
-        return check_stream(
-            stream, whole, cases_without_padding(whole.contract, oracle, examples, cases)
-        )
+        full = list(cases_without_padding(whole.contract, oracle, examples, cases))
+        if step is not None:
+            check_single_steps(step, stream.contract, whole, full)
+        return check_stream(stream, whole, full)
 
 
 def verify_bundle_against_module(

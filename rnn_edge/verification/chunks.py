@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,13 @@ _SEED = 21
 _PRIMES = (2, 3, 5, 7, 11, 13)
 
 
-def check_stream(stream: Session, whole: Session, cases: Sequence[Case]) -> StreamReport:
+# Ways to cut a number of frames, each with its name.
+Ways = Callable[[int, np.random.Generator], Iterable[tuple[str, list[int]]]]
+
+
+def check_stream(
+    stream: Session, whole: Session, cases: Sequence[Case], ways: Ways | None = None
+) -> StreamReport:
     """Run every case of ``cases`` in chunks: single steps, all at once, primes, ragged.
 
     Lengths in the cases must be full. Raises VerificationError at the first answer that is off.
@@ -34,7 +40,7 @@ def check_stream(stream: Session, whole: Session, cases: Sequence[Case]) -> Stre
         answers = dict(
             zip((s.name for s in whole.contract.outputs), run_at(whole, case.inputs), strict=True)
         )
-        for words, chunks in chunkings(case.sizes[rule.axis], random):
+        for words, chunks in (ways or chunkings)(case.sizes[rule.axis], random):
             tried[words] = None
             found = run_in_chunks(stream, case.inputs, chunks)
             for parity in _compare(stream.contract, whole.contract, case, found, answers, words):
