@@ -57,6 +57,23 @@ class _Given:
 @click.option("--top-k", type=int, help="Choose among the K likeliest characters only.")
 @click.option("--seed", type=int, help="The same seed generates the same text.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the answers into a PNG file.")
+@click.option(
+    "--stream",
+    "streaming",
+    is_flag=True,
+    help="Standard input to standard output as it comes, one chunk a line.",
+)
+@click.option(
+    "--chunk",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --stream: steps in a chunk.  [default: a line]",
+)
+@click.option(
+    "--frames",
+    type=click.Choice(["f32le"]),
+    help="With --stream: raw little-endian float32 numbers instead of lines, in and out.",
+)
 @provider_option
 @json_option
 def run(
@@ -68,6 +85,9 @@ def run(
     invert: bool,
     prompt: str | None,
     plot: Path | None,
+    streaming: bool,
+    chunk: int | None,
+    frames: str | None,
     provider: str,
     as_json: bool,
     **sampling: Any,
@@ -79,10 +99,24 @@ def run(
     and the answers keep their order. A language model continues --prompt, or the text that it is
     given.
 
+    With --stream, each line is a step (comma-separated numbers) or a piece of text; its answer is
+    written at once, a line for each step: numbers, or the likeliest label and its probability.
+    --json writes all outputs of a chunk as a line.
+
     Example: rnn-edge run exported/reviews --text "Quick and friendly"
     """
     from rnn_edge.runtime import Pipeline
 
+    if streaming:
+        flags = {"--text": texts, "--lines": lines, "--last": last, "--plot": plot}
+        flags |= {"INPUT": inputs, "--invert": invert, "--prompt": prompt}
+        flags |= {
+            f"--{name.replace('_', '-')}": value is not None for name, value in sampling.items()
+        }
+        _refuse("with --stream", flags)
+        _run_stream(bundle, provider, chunk, frames, as_json)
+        return
+    _refuse("without --stream", {"--chunk": chunk, "--frames": frames})
     if plot is not None:
         from rnn_edge.cli.plots import require_plotting
 
@@ -101,6 +135,16 @@ def run(
             flags = {f"--{name.replace('_', '-')}": True for name in generation}
             _refuse("for a bundle that is no language model", flags)
             _answer(pipeline, given, plot, as_json)
+
+
+def _run_stream(
+    source: Path, provider: str, chunk: int | None, frames: str | None, as_json: bool
+) -> None:
+    from rnn_edge.cli.stream_run import RAW, run_stream
+
+    if frames == RAW and as_json:
+        raise click.UsageError("--frames and --json are two forms of output; give one.")
+    run_stream(source, provider, chunk, frames, as_json)
 
 
 def _refuse(where: str, options: Mapping[str, object]) -> None:

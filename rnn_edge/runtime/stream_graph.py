@@ -30,9 +30,11 @@ class StreamGraph:
         if not isinstance(source, Bundle) and Path(source).is_dir():
             source = Bundle.load(source)
         if isinstance(source, Bundle) and STREAM not in source.contract.graphs:
+            reason = (source.evidence.get(STREAM) or {}).get("refused", "the export wrote none")
             raise InputError(
                 f"bundle {source.name} must hold a graph {STREAM!r} to be streamed, it holds "
-                f"{', '.join(source.contract.graphs)}. Export a causal model for streaming."
+                f"{', '.join(source.contract.graphs)}: {reason.rstrip('.')}. "
+                "Export a causal model for streaming."
             )
         options: dict[str, Any] = {"threads": threads, "trusted": trusted}
         self._stream = Session(source, provider, graph=STREAM, **options)
