@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from rnn_edge.capture import layers, packing, padding, pooling, values
+from rnn_edge.capture import layers, packing, padding, pooling, substitutes, values
 
 _KERNELS = torch._C._VariableFunctions
 
@@ -75,6 +75,13 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.max_pool1d: pooling.max_pool1d,
     functional.max_pool1d: pooling.max_pool1d,
     torch._C._nn.pad_sequence: padding.pad_sequence,
+    torch.linalg.inv: substitutes.invert,
+    torch.inverse: substitutes.invert,
+    torch.Tensor.inverse: substitutes.invert,
+    torch.linalg.solve: substitutes.solve,
+    torch.take_along_dim: substitutes.take_along_dim,
+    torch.Tensor.take_along_dim: substitutes.take_along_dim,
+    torch.linspace: substitutes.space_evenly,
     torch.Tensor.numpy: values.leave_torch,
     torch.Tensor.__getitem__: values.take_items,
     torch.tensor: partial(values.make_tensor, torch.tensor),

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnxscript
 
-from rnn_edge.capture import composition, operators
+from rnn_edge.capture import accumulation, composition, constants, elimination, operators
 from rnn_edge.capture.naming import MODULE_KEY
 from rnn_edge.capture.program import FlatForward
 
@@ -141,6 +141,9 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     operators.written_rnn: translate_written_rnn,
     operators.written_gru: translate_written_gru,
     operators.written_lstm: translate_written_lstm,
+    **accumulation.TRANSLATIONS,
+    **elimination.TRANSLATIONS,
+    **constants.TRANSLATIONS,
 }
 
 

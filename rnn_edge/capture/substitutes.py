@@ -1,0 +1,56 @@
+"""Torch functions in terms of others, which follow every size and have an ONNX form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+
+def invert(a: Tensor, **kwargs: Any) -> Tensor:
+    """torch.linalg.inv without its check of every matrix, which is no part of a graph."""
+    inverse: Tensor = torch.linalg.inv_ex(a, **kwargs)[0]
+    return inverse
+
+
+def solve(a: Tensor, b: Tensor, *, left: bool = True, **kwargs: Any) -> Tensor:
+    """torch.linalg.solve without its check of every matrix, which is no part of a graph."""
+    solution: Tensor = torch.linalg.solve_ex(a, b, left=left, **kwargs)[0]
+    return solution
+
+
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, **kwargs: Any) -> Tensor:
+    """As gather(): torch's own form compares the sizes of both, which would fix them."""
+    if dim is None:
+        return torch.gather(input.flatten(), 0, indices.flatten(), **kwargs)
+    dim %= input.dim()
+    return torch.gather(_spread(input, indices, dim), dim, _spread(indices, input, dim), **kwargs)
+
+
+def _spread(x: Tensor, other: Tensor, dim: int) -> Tensor:
+    """``x`` repeated to the sizes of ``other`` where it has one, but along ``dim``."""
+    sizes = [
+        theirs if axis != dim and statically_known_true(own == 1) else own
+        for axis, (own, theirs) in enumerate(zip(x.shape, other.shape, strict=True))
+    ]
+    return x.expand(sizes)
+
+
+def space_evenly(
+    start: Any, end: Any, steps: Any, *, dtype: torch.dtype | None = None, **kwargs: Any
+) -> Tensor:
+    """torch.linspace from positions: its own form takes the number of steps for a constant."""
+    if isinstance(start, Tensor) or isinstance(end, Tensor) or not _is_real(dtype):
+        return torch.linspace(start, end, steps, dtype=dtype, **kwargs)
+    dtype = dtype or torch.get_default_dtype()
+    places = torch.arange(steps, dtype=dtype, **kwargs)
+    last = torch.scalar_tensor(steps - 1, dtype=dtype)
+    step = (end - start) / last.clamp(min=1)
+    # From both ends, as torch does it, so that both are exact.
+    return torch.where(places < steps / 2, start + step * places, end - step * (last - places))
+
+
+def _is_real(dtype: torch.dtype | None) -> bool:
+    return dtype is None or dtype.is_floating_point

@@ -1,0 +1,92 @@
+"""Operators that torch.onnx has no form for, or a form that loses digits: as eager torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnn_edge
+
+DIGITS = {torch.float32: 3e-6, torch.float64: 1e-13}
+
+
+class Applying(nn.Module):
+    def __init__(self, functions: list[Callable[[Tensor], Any]]) -> None:
+        super().__init__()
+        self._functions = functions
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found: list[Tensor] = []
+        for function in self._functions:
+            given = function(x)
+            found += [given] if isinstance(given, Tensor) else given
+        return found
+
+
+def matrices(x: Tensor) -> Tensor:
+    """Rows in an order that needs a pivot other than the first."""
+    return (x[:, :3, :3] + 4 * torch.eye(3, dtype=x.dtype)).flip(1)
+
+
+CUMULATIVE = [
+    lambda x: torch.cumprod(x, 1),
+    lambda x: torch.cumprod(x[..., :1].round().long(), -1),
+    lambda x: torch.cummax(x.round(), 1),
+    lambda x: x.cummin(-1),
+    lambda x: torch.cummax((9 * x).long(), 0),
+    lambda x: torch.logcumsumexp(200 * x, 1),
+    lambda x: torch.logcumsumexp(x.masked_fill(x < 1, float("-inf")), 1),
+    lambda x: torch.logaddexp(300 * x, x),
+]
+SYSTEMS = [
+    lambda x: torch.linalg.inv(matrices(x)),
+    lambda x: matrices(x).inverse(),
+    lambda x: torch.linalg.solve(matrices(x), x[:, :3]),
+    lambda x: torch.linalg.solve(matrices(x), x[:, :3, 0]),
+    lambda x: torch.linalg.solve(matrices(x)[0], x[:, :3]),
+    lambda x: torch.linalg.solve(matrices(x), x[:, :, :3], left=False),
+]
+NUMBERS = [
+    lambda x: x * 0.3 - 0.7,
+    lambda x: x + torch.full((x.shape[0], 1, 1), 0.3, dtype=x.dtype),
+    lambda x: torch.full_like(x, 0.1) + x.new_full((1, 1), 0.7),
+    lambda x: x + torch.linspace(0.1, 1, x.shape[1], dtype=x.dtype)[:, None],
+    lambda x: x + torch.linspace(-1, 1, 4, dtype=x.dtype),
+    lambda x: torch.where(x > 0.3, x, 0.3),
+]
+PICKED = [
+    lambda x: torch.take_along_dim(x, x.argsort(1), 1),
+    lambda x: x.take_along_dim(x.argmax(1, keepdim=True), dim=1),
+    lambda x: torch.take_along_dim(x, x[:, :, :1].argmax(1, keepdim=True), -2),
+    lambda x: torch.take_along_dim(x, x[0].argmax()),
+]
+
+
+@pytest.mark.parametrize("dtype", DIGITS, ids=str)
+@pytest.mark.parametrize(
+    "functions",
+    [CUMULATIVE, SYSTEMS, NUMBERS, PICKED],
+    ids=["cumulative", "systems", "numbers", "picked"],
+)
+def test_operators_equal_eager_torch_at_unseen_sizes(
+    functions: list[Callable[[Tensor], Any]], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    module = Applying(functions).eval()
+    example = torch.randn(2, 6, 4, dtype=dtype)
+    axes = [("batch", "time", None)]
+    bundle = rnn_edge.export(module, example, tmp_path / "bundle", axes=axes)
+    session = rnn_edge.Session(bundle)
+    for batch, steps in ((3, 11), (1, 4), (5, 3)):
+        x = torch.randn(
+            batch, steps, 4, dtype=dtype, generator=torch.Generator().manual_seed(steps)
+        )
+        expected = module(x)
+        for array, tensor in zip(session.run(x.numpy()), expected, strict=True):
+            found = torch.from_numpy(array)
+            tolerance = DIGITS[dtype]
+            torch.testing.assert_close(found, tensor, rtol=tolerance, atol=tolerance)
