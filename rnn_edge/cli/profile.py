@@ -17,7 +17,7 @@ from rnn_edge.cli.tables import print_table
 from rnn_edge.source.module_file import is_module_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rnn_edge.profiling import Profile
     from rnn_edge.profiling.operators import OperatorTime
@@ -62,6 +62,23 @@ class Sizes(click.ParamType[tuple[int, ...]]):
 @weights_option
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="For both.")
 @click.option("--graph", default="model", show_default=True, help="Which graph of BUNDLE.")
+@click.option("--stream", "streaming", is_flag=True, help="Measure pushes of the stream graph.")
+@click.option("--chunks", type=Sizes(), help="With --stream: frames a push.  [default: 1,10,100]")
+@click.option(
+    "--streams", type=Sizes(), help="With --stream: streams that share a run.  [default: 1,4,16]"
+)
+@click.option(
+    "--frame-rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="HZ",
+    help="With --stream: frames a second, for the share of a core that a stream takes.",
+)
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MS",
+    help="With --stream: find how many streams one core computes a step of in that time.",
+)
 @click.option(
     "--calls",
     type=click.IntRange(1),
@@ -88,6 +105,11 @@ def profile(
     module: Path | None,
     weights: Path | None,
     plot: Path | None,
+    streaming: bool,
+    chunks: tuple[int, ...] | None,
+    streams: tuple[int, ...] | None,
+    frame_rate: float | None,
+    deadline: float | None,
     as_json: bool,
     **measurement: Any,
 ) -> None:
@@ -95,10 +117,19 @@ def profile(
 
     Latency and throughput for every pair of a batch and a sequence size; cold start and peak
     memory in fresh processes; time by operator. With --against torch, both engines answer the same
-    inputs in turn, and a ratio above 1 says how many times longer torch takes.
+    inputs in turn, and a ratio above 1 says how many times longer torch takes. With --stream,
+    pushes of the stream graph are timed instead, in chunks and with several streams a run.
 
     Example: rnn-edge profile exported/sine --against torch --module checkpoints/sine
     """
+    asked = {"chunks": chunks, "streams": streams, "frame_rate": frame_rate}
+    pushes = {**asked, "deadline_ms": deadline}
+    if streaming:
+        others = {"--against": against, "--module": module, "--weights": weights, "--plot": plot}
+        _profile_stream(bundle, others, pushes, measurement, as_json)
+        return
+    if any(value is not None for value in pushes.values()):
+        raise click.UsageError("--chunks, --streams, --frame-rate, --deadline go with --stream.")
     if (against is None) != (module is None):
         raise click.UsageError("--against torch and --module SOURCE go together; give both.")
     if module is None and weights is not None:
@@ -125,6 +156,30 @@ def profile(
 
         save_histogram(result, plot)
         say(f"Histograms are in {plot}.")
+
+
+def _profile_stream(
+    bundle: Path,
+    others: Mapping[str, object],
+    pushes: Mapping[str, Any],
+    measurement: dict[str, Any],
+    as_json: bool,
+) -> None:
+    from rnn_edge.cli.stream_profile import show_stream_profile
+    from rnn_edge.profiling.streaming import profile_stream
+
+    sizes = {"--batches": measurement.pop("batches"), "--sequences": measurement.pop("sequences")}
+    graph = {"--graph": measurement.pop("graph") != "model"}
+    wrong = [flag for flag, value in {**others, **sizes, **graph}.items() if value]
+    if wrong:
+        raise click.UsageError(f"{', '.join(wrong)} must be left out with --stream.")
+    given = {name: value for name, value in pushes.items() if value is not None}
+    with _progress() as progress:
+        result = profile_stream(bundle, progress=progress, **given, **measurement)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        show_stream_profile(result)
 
 
 @contextmanager

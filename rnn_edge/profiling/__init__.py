@@ -2,5 +2,6 @@
 
 from rnn_edge.profiling.measurement import profile
 from rnn_edge.profiling.report import Profile
+from rnn_edge.profiling.streaming import StreamProfile, profile_stream
 
-__all__ = ["Profile", "profile"]
+__all__ = ["Profile", "StreamProfile", "profile", "profile_stream"]
