@@ -66,6 +66,8 @@ def derive_stream(
     nodes = list(copy.graph)
     clock = _read_inputs(derivation, contract, axis)
     for node in nodes:
+        if node.graph is None:
+            continue  # a rule has taken it with another
         derivation.node = node
         _derive_node(derivation, node)
     latency, rates = _settle_outputs(derivation, contract, clock)

@@ -11,6 +11,7 @@ from rnn_edge.graphs.streaming.rules import (
     counting,
     joining,
     layout,
+    loops,
     pointwise,
     recurrent,
     reductions,
@@ -63,4 +64,5 @@ RULES: dict[str, Rule] = {
     "CumSum": reductions.derive_cumulative_sum,
     **dict.fromkeys(("RNN", "GRU", "LSTM"), recurrent.derive_recurrent),
     "Scan": scans.derive_scan,
+    "Loop": loops.derive_loop,
 }  # fmt: skip
