@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +23,16 @@ from rnn_edge.capture.relations import refuse_relations
 from rnn_edge.capture.roles import Role, find_roles
 from rnn_edge.capture.silence import quiet_logger
 from rnn_edge.capture.state_discovery import find_kept_state
+from rnn_edge.code_line import CodeLine, is_foreign, shorten
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean
 
 # Tracing changes torch for the whole process: calls of nn.Module, the metadata of new nodes.
 _LOCK = threading.RLock()
+
+_UNKNOWN_OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
+_INTERNALS = re.compile(r"While executing|Original traceback|Traceback|\bFile \"|/\S*/\S*\.py")
+_LINE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,17 @@ def _untranslatable(module: nn.Module, error: Exception) -> ExportError:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    reason = " ".join(str(cause).split())
-    reason = reason if len(reason) <= 300 else reason[:300] + "..."
+    text = " ".join(str(cause).split())
+    unknown = _UNKNOWN_OPERATOR.search(text)
+    # What follows shows the graph, and the calls inside torch that led there.
+    reason = shorten(_INTERNALS.split(text)[0].rstrip(" .:"), 300)
+    reason = f"there is none for {unknown[1]}" if unknown else f"torch.onnx refused: {reason}"
+    lines = [CodeLine(path, int(number)) for path, number in _LINE.findall(text)]
+    own = [line for line in lines if is_foreign(line.path)]
+    place = f" at {own[-1]}" if own else ""
     return ExportError(
-        f"every operator of {type(module).__name__} must have an ONNX form, "
-        f"torch.onnx refused: {reason} Replace that operator."
+        f"every operator of {type(module).__name__} must have an ONNX form, {reason}{place}. "
+        "Replace that operator."
     )
 
 

@@ -43,9 +43,18 @@ def refuse_relations(exported: ExportedProgram, symbols: Mapping[str, str]) -> N
         where = f" at {Path(place.filename).name}:{place.lineno}" if _is_own(place) else ""
         raise ExportError(
             f"forward() must do the same whatever the sizes of {' and '.join(map(repr, axes))} "
-            f"are, got a choice by {text}{where}. Pad, mask or use torch.sym_max and "
-            "torch.sym_min in place of the comparison."
+            f"are, got a choice by {text}{where}. {_find_change(relation)}"
         )
+
+
+def _find_change(relation: sympy.Basic) -> str:
+    divisors = [str(rest.args[1]) for rest in relation.atoms(Mod, PythonMod)]
+    if len(divisors) == 1:
+        return (
+            f"Fill up at all sizes, F.pad(x, (0, 0, 0, -x.size(1) % {divisors[0]})) say, which "
+            "adds nothing where nothing is missing."
+        )
+    return "Pad, mask or use torch.sym_max and torch.sym_min in place of the comparison."
 
 
 def _find_environment(exported: ExportedProgram) -> ShapeEnv | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import rnn_edge
+from rnn_edge.errors import ExportError
 
 DIGITS = {torch.float32: 3e-6, torch.float64: 1e-13}
 
@@ -90,3 +91,15 @@ def test_operators_equal_eager_torch_at_unseen_sizes(
             found = torch.from_numpy(array)
             tolerance = DIGITS[dtype]
             torch.testing.assert_close(found, tensor, rtol=tolerance, atol=tolerance)
+
+
+def test_operator_without_a_form_is_named_without_torch_s_own_text(tmp_path: Path) -> None:
+    module = Applying([lambda x: torch.linalg.pinv(x[:, :3, :3])])
+    with pytest.raises(ExportError) as caught:
+        rnn_edge.export(
+            module, torch.randn(2, 6, 4), tmp_path / "b", axes=[("batch", "time", None)]
+        )
+    message = str(caught.value)
+    assert "every operator of Applying must have an ONNX form" in message
+    assert "there is none for aten.linalg_pinv" in message
+    assert not any(part in message for part in ("OpOverload", "File", "/", "\n"))

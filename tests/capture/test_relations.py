@@ -53,7 +53,19 @@ def fill_up(one: Tensor, other: Tensor) -> Tensor:
     return nn.functional.pad(one, (0, 0, 0, max(0, other.shape[1] - one.shape[1]))) - 1
 
 
-EXPRESSED = [keep_as_many, leave_out_as_many, keep_the_shorter, pad_rows, fill_up]
+def fill_up_to_threes(one: Tensor, other: Tensor) -> Tensor:
+    filled = nn.functional.pad(one, (0, 0, 0, -one.size(1) % 3))
+    return filled + other[:, :1]
+
+
+EXPRESSED = [
+    keep_as_many,
+    leave_out_as_many,
+    keep_the_shorter,
+    pad_rows,
+    fill_up,
+    fill_up_to_threes,
+]
 
 
 @pytest.mark.parametrize("join", EXPRESSED, ids=lambda join: join.__name__)
@@ -73,9 +85,16 @@ def branch_on_parity(one: Tensor, other: Tensor) -> Tensor:
     return one * 2 if one.shape[1] % 2 else one * 3
 
 
+def pad_odd_lengths(one: Tensor, other: Tensor) -> Tensor:
+    if one.shape[1] % 3:
+        one = nn.functional.pad(one, (0, 0, 0, 1))
+    return one + other[:, :1]
+
+
 @pytest.mark.parametrize(
     ("join", "message"),
     [
+        (pad_odd_lengths, r"at test_relat\S+ Fill up .* \(0, 0, 0, -x.size\(1\) % 3\)\) say"),
         (branch, r"sizes of 'one' and 'other' are, got a choice by one <= other at test_relat"),
         (branch_on_parity, r"sizes of 'one' are, got a choice by .*Mod\(one, 2\).* at test_relat"),
     ],
