@@ -25,7 +25,7 @@ from rnn_edge.graphs.streaming.kinds import (
     difference,
 )
 from rnn_edge.graphs.streaming.rules.table import RULES
-from rnn_edge.graphs.streaming.shifting import settle
+from rnn_edge.graphs.streaming.shifting import delay, settle
 
 STREAM_FILE = "stream.onnx"
 
@@ -214,6 +214,10 @@ def _settle_outputs(
         graph.append(end)
         derivation.node = end
         ready, settled = settle(derivation, value, kind)
+        early = difference(settled.clock.total, settled.length)
+        if early is not None and early > 0:
+            # The last frames so far are not of it: whether more come is not known yet.
+            ready, settled = settle(derivation, *delay(derivation, ready, settled, early))
         end.replace_input_with(0, ready)
         latency = max(latency, int(np.max(settled.length - settled.clock.total)))
         value.name = derivation.name_for(f"{name}_frames")

@@ -257,3 +257,61 @@ def test_padding_changed_before_it_is_used() -> None:
         out = Transpose<perm=[0,2,1]>(c)
     """
     assert stream_of(graph(body, V=(4, 4), b=(4,), K=(4, 4, 3))).rule.latency == 0
+
+
+@pytest.mark.parametrize("cropped", [1, 3])
+def test_cropped_end_is_held_back(cropped: int) -> None:
+    """x[:, :-n] is never given a frame too many."""
+    body = f"end = Constant<value_ints=[-{cropped}]>() out = Slice(x, zero, end, one)"
+    streaming = check(Streaming(graph(body, "batch,frames,4")), shortest=cropped)
+    given = streaming.draw(2, 9, 0)
+    assert streaming.run(given, [4, 5])["out"].shape[1] == 9 - cropped
+
+
+def test_cropped_end_behind_a_gru() -> None:
+    body = """
+        t = Transpose<perm=[1,0,2]>(x)
+        y, h = GRU<hidden_size=4>(t, W, R, B)
+        s = Squeeze(y, one)
+        b = Transpose<perm=[1,0,2]>(s)
+        out = Slice(b, zero, last, one)
+    """
+    gru = {"W": (1, 12, 4), "R": (1, 12, 4), "B": (1, 24)}
+    check(Streaming(graph(body, "batch,frames,4", **gru)))
+
+
+def test_windows_of_frames() -> None:
+    """x.unfold(1, 3, 1), as it is exported: a gather of three places for every frame."""
+    body = """
+        two_ = Constant<value_int=2>()
+        fewer = Sub(length, two_)
+        places = Range(nought, fewer, unit)
+        column = Unsqueeze(places, one)
+        index = Add(column, offsets)
+        windows = Gather<axis=1>(x, index)
+        shape = Constant<value_ints=[0,0,12]>()
+        flat = Reshape(windows, shape)
+        out = MatMul(flat, V)
+    """
+    model = graph(body, "batch,frames,4", offsets=np.array([[0, 1, 2]]), V=(12, 4))
+    check(Streaming(model), shortest=3)
+
+
+def test_every_frame_by_its_place() -> None:
+    body = """
+        places = Range(nought, length, unit)
+        same = Gather<axis=1>(x, places)
+        out = Add(same, x)
+    """
+    stream_of(graph(body))
+
+
+def test_frames_two_ahead_by_their_places() -> None:
+    body = """
+        two_ = Constant<value_int=2>()
+        fewer = Sub(length, two_)
+        places = Range(nought, fewer, unit)
+        later = Add(places, two_)
+        out = Gather<axis=1>(x, later)
+    """
+    check(Streaming(graph(body, "batch,frames,4")), shortest=3)

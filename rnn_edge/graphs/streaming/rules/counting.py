@@ -120,7 +120,7 @@ def compare_indices(derivation: Derivation, node: ir.Node) -> bool:
         index, number, mirrored = kinds[0], kinds[1].single, False
     else:
         return False
-    if index.first is None or number is None:
+    if index.first is None or index.spread is not None or number is None:
         return False
     ends = np.full(TOTALS.shape, index.first), index.length - 1 + index.first
     compare = _ARITHMETIC[node.op_type]

@@ -42,6 +42,7 @@ def derive_pointwise(derivation: Derivation, node: ir.Node) -> None:
     kind = replace(
         first, axis=axis, first=_index_after(derivation, node),
         truth=_truth_after(derivation, node), lead=lead_after(derivation, node, output),
+        spread=_spread_after(derivation, node),
     )  # fmt: skip
     derivation.kinds[output] = kind
     _skip_where(derivation, node, kind)
@@ -88,6 +89,14 @@ def _align_operands(derivation: Derivation, node: ir.Node, rank: int) -> int:
 def _index_after(derivation: Derivation, node: ir.Node) -> int | None:
     """What is added to the index in the result, where it is one."""
     kinds = [derivation.kind(value) for value in node.inputs]
+    first = _shifted_index(derivation, node)
+    if first is not None or _spread_over(derivation, node) is None:
+        return first
+    return next(kind.first for kind in kinds if isinstance(kind, Timed))
+
+
+def _shifted_index(derivation: Derivation, node: ir.Node) -> int | None:
+    kinds = [derivation.kind(value) for value in node.inputs]
     firsts = [kind.first for kind in kinds if isinstance(kind, Timed)]
     if len(firsts) != 1 or firsts[0] is None:
         return None
@@ -102,6 +111,32 @@ def _index_after(derivation: Derivation, node: ir.Node) -> int | None:
         if other is not None and other.size == 1:
             return firsts[0] + int(other.item())
     return None
+
+
+def _spread_after(derivation: Derivation, node: ir.Node) -> tuple[int, ...] | None:
+    kinds = [derivation.kind(value) for value in node.inputs]
+    held = next((k.spread for k in kinds if isinstance(k, Timed) and k.spread is not None), None)
+    if held is not None:
+        return held if _shifted_index(derivation, node) is not None else None
+    return _spread_over(derivation, node)
+
+
+def _spread_over(derivation: Derivation, node: ir.Node) -> tuple[int, ...] | None:
+    """What is added to an index along the last axis: ``arange(n)[:, None] + arange(k)``."""
+    places = [n for n, v in enumerate(node.inputs) if isinstance(derivation.kind(v), Timed)]
+    if len(places) != 1 or node.op_type != "Add":
+        return None
+    index = node.inputs[places[0]]
+    kind = derivation.kind(index)
+    assert index is not None
+    assert isinstance(kind, Timed)
+    other = derivation.array(node.inputs[1 - places[0]])
+    if kind.first is None or kind.spread is not None or other is None or other.dtype.kind != "i":
+        return None
+    if derivation.dims(index)[1:] != [1] or kind.axis != 0:
+        return None
+    flat = other.ndim < 2 or (other.ndim == 2 and other.shape[0] == 1)
+    return tuple(int(n) for n in other.ravel()) if flat and other.size > 1 else None
 
 
 def _truth_after(derivation: Derivation, node: ir.Node) -> bool | None:

@@ -208,7 +208,9 @@ def derive_gather(derivation: Derivation, node: ir.Node) -> None:
         return
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
     axis %= derivation.rank(value)
-    if isinstance(kind, Timed) and axis == kind.axis:
+    if isinstance(kind, Timed) and axis == kind.axis and isinstance(place, Timed):
+        _gather_windows(derivation, node, kind, place)
+    elif isinstance(kind, Timed) and axis == kind.axis:
         _gather_frame(derivation, node, kind)
     elif isinstance(kind, Timed):
         if not isinstance(place, Static):
@@ -226,6 +228,40 @@ def derive_gather(derivation: Derivation, node: ir.Node) -> None:
         derivation.refuse("it needs the length of the whole sequence")
     else:
         derivation.kinds[output] = combine_still([kind, place])
+
+
+def _gather_windows(derivation: Derivation, node: ir.Node, kind: Timed, index: Timed) -> None:
+    """Frames at every place, or some behind every place: ``x.unfold(1, 3, 1)``."""
+    value, (output,) = node.inputs[0], node.outputs
+    assert value is not None
+    spread = index.spread or (0,)
+    ranks = derivation.rank(output) - derivation.rank(value)
+    if index.first is None or index.axis or not kind.plain or kind.context:
+        derivation.refuse("which frames it takes is computed from values")
+    if ranks != (0 if index.spread is None else 1) or index.first + min(spread) < 0:
+        derivation.refuse("which frames it takes is computed from values")
+    last = index.first + max(spread)
+    width = max(spread) - min(spread)
+    if index.clock is not kind.clock or np.any(index.length + last > np.maximum(kind.length, last)):
+        derivation.refuse("it takes frames that are not there")
+    joined = join_context(derivation, value, kind, width) if width else value
+    parts = []
+    for number in spread:
+        start = number - min(spread)
+        end = None if start == width else start - width
+        part = derivation.slice_frames(joined, kind.axis, start, end) if width else joined
+        if index.spread is not None:
+            place = derivation.numbers(kind.axis + 1)
+            part = derivation.emit("Unsqueeze", [part, place], like=value)
+        parts.append(part)
+    windows = derivation.concat(parts, kind.axis + 1) if len(parts) > 1 else parts[0]
+    offset = kind.offset - last
+    if offset > 0:
+        derivation.refuse("frames put before the first must go straight into what uses them")
+    taken = replace(
+        kind, length=index.length, offset=offset, lead=None, first=None, truth=None, spread=None
+    )
+    derivation.replace(output, windows, taken)
 
 
 def _gather_frame(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
