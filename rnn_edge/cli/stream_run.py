@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -97,7 +98,8 @@ def _writer(
     def rows(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         array = outputs[spec.name]
         array = array[np.newaxis] if place is None else np.moveaxis(array, place, 0)
-        return array.reshape(len(array), -1)
+        # Not -1: there may be no frames yet.
+        return array.reshape(len(array), math.prod(array.shape[1:]))
 
     if frames == RAW:
         return lambda outputs: [rows(outputs).astype("<f4").tobytes()]

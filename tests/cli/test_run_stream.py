@@ -15,9 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import stream_bundles
+import torch
 from click.testing import CliRunner, Result
 from onnx import helper
+from torch import nn
 
+import rnn_edge
 from rnn_edge.bundle import Bundle, write_bundle
 from rnn_edge.cli.main import program
 from rnn_edge.contract import (
@@ -254,3 +257,23 @@ def test_a_bundle_without_a_stream_graph_says_why(series_bundle: Bundle) -> None
     done = invoke(series_bundle)
     assert done.exit_code == 1
     assert "must hold a graph 'stream' to be streamed, it holds model" in done.stderr
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 9])
+def test_answers_that_lie_behind_come_when_they_are_ready(tmp_path: Path, chunk: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv1d(2, 3, 5, padding=2)
+    axes = [("batch", None, "sequence")]
+    bundle = rnn_edge.export(conv, torch.randn(2, 2, 9), tmp_path / "b", axes=axes, stream=True)
+    lines = invoke(bundle, "--chunk", chunk, stdin=LINES).stdout.splitlines()
+    with torch.no_grad():
+        whole = conv.double()(torch.from_numpy(FRAMES.T).double())
+    # Two frames of context ahead: the last two answers never come.
+    found = np.array([line.split(",") for line in lines], float)
+    np.testing.assert_allclose(found, whole.numpy().T[:-2], rtol=0, atol=1e-6)
+
+
+def test_a_model_with_other_inputs_is_refused(tmp_path: Path) -> None:
+    done = invoke(stream_bundles.write_convolution(tmp_path / "b"), stdin="1\n")
+    assert done.exit_code == 1
+    assert "must take one input to be fed from a pipe, it takes x, gain" in done.stderr
