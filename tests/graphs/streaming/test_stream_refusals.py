@@ -109,3 +109,41 @@ def test_axis_that_no_input_has() -> None:
     model = build("g (float[batch,sequence,4] x) => (float[batch,sequence,4] y) { y = Relu(x) }")
     with pytest.raises(StreamError, match="'frames'"):
         Streaming(model, axis="frames")
+
+
+CROPPED = f"""{FAR}
+    begun = Slice(x, zero, back, zero)
+    y, h = GRU<hidden_size=3>(begun, W, R, B)
+"""
+
+
+def test_final_state_of_the_last_step_but_one() -> None:
+    text = f"g (float[sequence,batch,4] x) => (float[1,batch,3] h) {{ {CROPPED} }}"
+    with pytest.raises(StreamError, match="another step than the last"):
+        Streaming(build(text, **WEIGHTS))
+
+
+def test_final_state_behind_look_ahead() -> None:
+    text = """
+    g (float[batch,4,sequence] x) => (float[1,batch,3] h) {
+        c = Conv<pads=[1,1]>(x, K)
+        t = Transpose<perm=[2,0,1]>(c)
+        y, h = GRU<hidden_size=3>(t, W, R, B)
+    }"""
+    with pytest.raises(StreamError, match="another step than the last"):
+        Streaming(build(text, K=(4, 4, 3), **WEIGHTS))
+
+
+def test_final_state_of_a_scan_over_all_but_the_last() -> None:
+    text = f"""
+    g (float[sequence,batch,4] x) => (float[batch,4] h) {{
+        {FAR}
+        begun = Slice(x, zero, back, zero)
+        rows = Shape<start=1>(x)
+        h0 = ConstantOfShape(rows)
+        h, s = Scan<num_scan_inputs=1, body=b (float[batch,4] h, float[batch,4] f)
+          => (float[batch,4] h2, float[batch,4] o) {{ a = Add(h, f) h2 = Tanh(a) o = Identity(h2) }}
+          >(h0, begun)
+    }}"""
+    with pytest.raises(StreamError, match="another step than the last"):
+        Streaming(build(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.branches import run_where_frames
@@ -31,6 +33,7 @@ def derive_recurrent(derivation: Derivation, node: ir.Node) -> None:
         if not isinstance(derivation.kind(weights), Static):
             derivation.refuse("its weights change")
     ready, settled = settle(derivation, value, kind)
+    check_final_states(derivation, node.outputs[1:], settled)
     node.replace_input_with(0, ready)
     _drop_lengths(derivation, node, kind)
     names = ("h", "c") if node.op_type == "LSTM" else ("h",)
@@ -52,6 +55,12 @@ def derive_recurrent(derivation: Derivation, node: ir.Node) -> None:
     dims = derivation.dims(value)
     empty = [0, 1, dims[1], node.attributes["hidden_size"].as_int()]
     run_where_frames(derivation, node, settled.clock, [empty, *states])
+
+
+def check_final_states(derivation: Derivation, finals: Sequence[ir.Value], settled: Timed) -> None:
+    """Refuse where the model uses a final state that is not the one after all frames so far."""
+    if settled.delay != 0 and any(final.uses() or final.is_graph_output() for final in finals):
+        derivation.refuse("its final state is that of another step than the last one so far")
 
 
 def _drop_lengths(derivation: Derivation, node: ir.Node, kind: Timed) -> None:

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from rnn_edge.graphs.streaming.branches import run_where_frames
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Carried, Counted, Final, Static, Timed, same
+from rnn_edge.graphs.streaming.rules.recurrent import check_final_states
 from rnn_edge.graphs.streaming.shifting import align, settle
 from rnn_edge.graphs.zero_state import is_zero
 
@@ -43,6 +44,7 @@ def derive_scan(derivation: Derivation, node: ir.Node) -> None:
     _settle_inputs(derivation, node, carried, timed)
     settled = derivation.kind(node.inputs[carried])
     assert isinstance(settled, Timed)
+    check_final_states(derivation, node.outputs[:carried], settled)
     stem = node.name or "scan"
     starts = [
         _carry(derivation, node, body, place, f"{stem}.state_{place}") for place in range(carried)
