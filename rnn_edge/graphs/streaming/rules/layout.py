@@ -12,6 +12,7 @@ from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Count, Counted, Static, Timed, at
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import fill_frames, items_of, shape_of_chunk
+from rnn_edge.graphs.streaming.rules.grouping import derive_grouping
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
 
 # Stands for sizes that are known by name alone; prime, so that products tell them apart.
@@ -127,6 +128,8 @@ def derive_reshape(derivation: Derivation, node: ir.Node) -> None:
         derivation.refuse("the shape that it makes is not known")
     if kind.context:
         derivation.refuse("frames that came before are among its own")
+    if derive_grouping(derivation, node, kind, items):
+        return
     place = _find_frames(derivation, value, kind, items)
     target = derivation.array(shape)
     keeps = target is not None and target.ravel()[place.axis] in (0, -1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from rnn_edge.graphs.streaming.branches import run_where_frames
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Counted, Final, Timed, same
 from rnn_edge.graphs.streaming.leads import lead_after
@@ -37,7 +38,12 @@ def derive_reduction(derivation: Derivation, node: ir.Node) -> None:
             return
         derivation.refuse("it looks at the whole sequence")
     axis = kind.axis - (0 if keeps else sum(a < kind.axis for a in axes))
-    derivation.kinds[output] = _after(derivation, node, kind, axis)
+    after = _after(derivation, node, kind, axis)
+    derivation.kinds[output] = after
+    if kind.clock.may_pause:
+        # Of no elements onnxruntime gives another number of axes.
+        empty = [0 if n == axis else dim for n, dim in enumerate(derivation.dims(output))]
+        run_where_frames(derivation, node, kind.clock, [empty])
 
 
 def _reduced(derivation: Derivation, node: ir.Node, rank: int) -> set[int]:
