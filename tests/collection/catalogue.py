@@ -10,9 +10,11 @@ from collection import (
     decoders,
     forecasting,
     layers,
+    linear_attention,
     loops,
     loops_periodic,
     memory,
+    modern_cells,
     packing,
     packing_forms,
     real_agents,
@@ -20,6 +22,7 @@ from collection import (
     real_text,
     real_vision,
     speech,
+    state_space,
     written_cells,
 )
 from collection.case import Case
@@ -40,6 +43,8 @@ FAMILIES: dict[str, list[Case]] = {
     "real_text": real_text.CASES,
     "real_vision": real_vision.CASES,
     "real_agents": real_agents.CASES,
+    "modern_cells": modern_cells.CASES,
+    "state_space": [*state_space.CASES, *linear_attention.CASES],
 }
 
 CASES: dict[str, Case] = {
