@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from streaming_oracle import build, stream_of
+from streaming_oracle import Streaming, build, check, stream_of
 
 OVER_FEATURES = {
     "layer norm": ("out = LayerNormalization<axis=-1>(x, gain, shift)", ""),
@@ -44,11 +45,26 @@ OVER_FEATURES = {
 @pytest.mark.parametrize("name", OVER_FEATURES)
 def test_frames_stay_alone(name: str) -> None:
     body, _ = OVER_FEATURES[name]
-    import numpy as np
-
     gain = np.array([1.0, 2.0, 0.5, 3.0], np.float32)
     text = f"g (float[batch,sequence,4] x) => (float[batch,sequence,4] out) {{ {body} }}"
     streaming = stream_of(build(text, gain=gain, gain2=gain, shift=(4,), square=(4, 4)))
     assert not streaming.form.states
     assert streaming.rule.reset is None
     assert not streaming.rule.in_step
+
+
+@pytest.mark.parametrize("name", OVER_FEATURES)
+def test_chunks_that_bring_no_frame(name: str) -> None:
+    """Behind a stride: every operator must run on no frames too, or be left out."""
+    body, _ = OVER_FEATURES[name]
+    gain = np.array([1.0, 2.0, 0.5, 3.0], np.float32)
+    text = f"""
+    g (float[batch,sequence,4] whole) => (float[batch,frames,4] out) {{
+        zero_ = Constant<value_ints=[0]>()
+        far_ = Constant<value_ints=[9223372036854775807]>()
+        one_ = Constant<value_ints=[1]>()
+        three_ = Constant<value_ints=[3]>()
+        x = Slice(whole, zero_, far_, one_, three_)
+        {body}
+    }}"""
+    check(Streaming(build(text, gain=gain, gain2=gain, shift=(4,), square=(4, 4))))

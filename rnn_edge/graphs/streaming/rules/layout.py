@@ -139,6 +139,12 @@ def derive_reshape(derivation: Derivation, node: ir.Node) -> None:
         node.attributes.pop("allowzero", None)
     elif place.plain and not keeps:
         node.replace_input_with(1, shape_of_chunk(derivation, shape, place.axis, kind.clock.frames))
+        others = [item for axis, item in enumerate(items) if axis != place.axis]
+        if kind.clock.may_pause:
+            if any(isinstance(item, np.ndarray) and item[-1] <= 0 for item in others):
+                derivation.refuse("a chunk may bring no frame, and the shape leaves sizes open")
+            # A 0 is the number of frames then, not that of the input's axis.
+            node.attributes["allowzero"] = ir.AttrInt64("allowzero", 1)
     elif not place.plain and not keeps:
         node.replace_input_with(
             1, shape_of_chunk(derivation, shape, place.axis, derivation.numbers(-1))
