@@ -16,20 +16,22 @@ from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
 from rnn_edge.capture.interception import Interception, skipping_size_checks
 from rnn_edge.capture.refusal import explain_refusal
 from rnn_edge.capture.rolling.attempts import roll
+from rnn_edge.capture.rolling.keeping import Keeping
 from rnn_edge.capture.rolling.rolled import RolledForward
 from rnn_edge.capture.rolling.steps import read_trace
 from rnn_edge.capture.silence import quiet_tracing
 from rnn_edge.errors import ExportError
 
-# The sizes at which axes are traced: above 1, which torch.export would take for a constant, and
-# all different, so that no two axes are taken for one.
-_TRACED_SIZES = (3, 5, 11, 17, 23, 29, 37, 41)
+# The sizes at which axes are traced: above usual kernels and slices, which would fix them, and all
+# different, so that no two axes are taken for one.
+_TRACED_SIZES = (7, 13, 19, 29, 37, 41, 43, 47)
 
 
 class FlatForward(nn.Module):
     """forward() over a flat list of tensors, run under Interception, returning a flat list.
 
-    ``on_return`` is told the names of the returned tensors.
+    ``on_return`` is told the names of the returned tensors. While ``keeps`` is set, what forward()
+    computes in vain stays in the graph.
     """
 
     PREFIX = "module."
@@ -44,10 +46,13 @@ class FlatForward(nn.Module):
         self.module = module
         self._arguments = arguments
         self._on_return = on_return
+        self.keeps = False
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
-        with watching_attributes(self.module) as changed, Interception():
+        with watching_attributes(self.module) as changed, Keeping() as keeping, Interception():
             outputs = self._arguments.call(self.module, tensors)
+        if self.keeps:
+            keeping.keep()
         refuse_kept_state(changed)
         self._on_return(outputs)
         return list(outputs.values())
@@ -123,7 +128,9 @@ def _roll(
 ) -> RolledForward:
     """``flat`` as a module that follows the sizes of the axes ``fixed``."""
     others = set(sizes) - set(fixed)
+    flat.keeps = True
     program = roll(lambda at: read_trace(_export(flat, arguments, at, others)), sizes, fixed)
+    flat.keeps = False
     places = [
         next(
             (place, argument.axes.index(axis))

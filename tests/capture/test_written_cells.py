@@ -42,19 +42,7 @@ def count_nodes(case: Case) -> dict[str, int]:
     return {kind: counts[kind] for kind in ("LSTM", "GRU", "RNN", "Scan") if counts[kind]}
 
 
-# Given states leave no mark of where an iteration begins: the loop is rolled from its middle on.
-STILL_SCANS = ("TwoLinearsLSTM", "ResetAfterGRU")
-
-
-def cases() -> list[object]:
-    mark = pytest.mark.xfail(strict=True, reason="rolled from the middle of an iteration on")
-    return [
-        pytest.param(case, id=case.title(), marks=[mark] if case.title() in STILL_SCANS else [])
-        for case in written_cells.CASES
-    ]
-
-
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", written_cells.CASES, ids=Case.title)
 def test_written_cell_is_a_node(case: Case) -> None:
     assert count_nodes(case) == NODES[case.title()]
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from rnn_edge.capture.rolling.alignment import NotRollableError, Sizes, align, vary
 from rnn_edge.capture.rolling.phases import align_phases
-from rnn_edge.capture.rolling.program import Quotient, RolledProgram
-from rnn_edge.capture.rolling.steps import Trace
+from rnn_edge.capture.rolling.program import Loop, Quotient, RolledProgram
+from rnn_edge.capture.rolling.pruning import prune
+from rnn_edge.capture.rolling.steps import Trace, without_unused
 
 # For axes that are looped over: long enough to show what repeats itself.
-_LOOPED_SIZES = (7, 13, 19, 31)
+_LOOPED_SIZES = (8, 15, 21, 33)
 # Long enough for three times the longest period, and one size for each place in it.
 _PERIODIC_SIZES = (12, 13, 14, 15, 16, 17, 21)
 _PERIODS = (2, 3, 4)
@@ -24,15 +25,43 @@ def roll(
     sizes = {**sizes, **dict(zip(fixed, _LOOPED_SIZES, strict=False))}
     traces = _trace_all(trace_at, vary(sizes, fixed), fixed)
     try:
-        return align(traces)
+        return _align_either(traces)
     except NotRollableError:
         if len(fixed) > 1:
             raise
         periodic = [{**sizes, fixed[0]: size} for size in _PERIODIC_SIZES]
-        found = _roll_periodic(_trace_all(trace_at, periodic, fixed))
+        traced = _trace_all(trace_at, periodic, fixed)
+        found = _roll_periodic([(size, without_unused(trace)) for size, trace in traced])
         if found is None:
             raise
         return found
+
+
+def _align_either(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
+    """With all steps or with those alone that a result needs: where more of them are in loops.
+
+    A last iteration of which not everything is needed is like the others in the one, steps that
+    are not alike but needed by nothing do no harm in the other.
+    """
+    needed = [(sizes, without_unused(trace)) for sizes, trace in traces]
+    try:
+        found = align(needed)
+    except NotRollableError as error:
+        try:
+            return prune(align(traces))
+        except NotRollableError:
+            raise error from None
+    lengths = [[len(trace.steps) for _, trace in each] for each in (needed, traces)]
+    if lengths[0] == lengths[1]:
+        return found
+    try:
+        return min(prune(align(traces)), found, key=_count_steps)
+    except NotRollableError:
+        return found
+
+
+def _count_steps(program: RolledProgram) -> int:
+    return sum(len(item.body) if isinstance(item, Loop) else 1 for item in program.items)
 
 
 def _trace_all(

@@ -21,6 +21,7 @@ from rnn_edge.capture.rolling.program import (
     PlainValue,
     RolledStep,
     rebuild,
+    replay,
     walk,
 )
 from rnn_edge.capture.rolling.steps import Source
@@ -204,7 +205,7 @@ class BodyBuilder:
             return self._emit_window(loop, step, iteration)
         if step.target is _ATEN.select_scatter.default:
             return self._emit_write(loop, step, iteration)
-        target: Any = step.target
+        target: Any = replay(step.target)
         arguments = rebuild(
             (step.args, step.kwargs), lambda leaf: self._leaf(loop, leaf, iteration)
         )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import torch
+
 from rnn_edge.capture.rolling.affine import Affine
 
 
@@ -140,3 +142,15 @@ def replace_leaves(argument: Argument, change: Callable[[Any], Any]) -> Argument
     if isinstance(argument, dict):
         return {key: replace_leaves(item, change) for key, item in argument.items()}
     return change(argument)
+
+
+# A copy that made a tensor contiguous is no step, so that a view might meet another layout.
+_REPLAYED: dict[Any, Any] = {
+    torch.ops.aten.view.default: torch.ops.aten.reshape.default,
+    torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,
+}
+
+
+def replay(target: Callable[..., Any]) -> Callable[..., Any]:
+    """The operator that gives what ``target`` gave, for tensors of any layout."""
+    return _REPLAYED.get(target, target)

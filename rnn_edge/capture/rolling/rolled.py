@@ -27,6 +27,7 @@ from rnn_edge.capture.rolling.program import (
     RolledProgram,
     RolledStep,
     rebuild,
+    replay,
     walk,
 )
 from rnn_edge.capture.rolling.scanning import (
@@ -124,7 +125,7 @@ class _Execution:
         if step.target in _JOINING and any(isinstance(v, Collected) for v in walk(step.args[0])):
             return self._join(step)
         args, kwargs = rebuild((step.args, step.kwargs), self._value)
-        return step.target(*args, **kwargs)
+        return replay(step.target)(*args, **kwargs)
 
     def _value(self, leaf: Any) -> Any:
         match leaf:
@@ -277,7 +278,10 @@ class _Execution:
         may_be_empty = self._may_be_empty(count)
         if may_be_empty:
             scanned = [with_a_spare(tensor, length) for tensor in scanned]
+        # Cloned as well: two parts of one tensor share what they are stored in.
         invariants = [self._value(what) for what in body.invariants]
+        invariants = [value.clone() if isinstance(what, PlainValue) else value
+                      for what, value in zip(body.invariants, invariants, strict=True)]  # fmt: skip
         carried = fit_to_carry(carried, module, [tensor[0] for tensor in scanned], invariants)
         outputs = list(scan_op(module, carried, scanned, tuple(invariants)))
         if may_be_empty:

@@ -38,10 +38,24 @@ def find_runs(trace: Trace) -> list[Run]:
         if run is None:
             place += 1
         else:
-            run = _with_first_iteration(run, repeats, trace, runs[-1].end if runs else 0)
-            runs.append(run)
-            place = run.end
+            runs = _append(runs, run, repeats, trace)
+            place = runs[-1].end
     return runs
+
+
+def _append(runs: list[Run], run: Run, repeats: Sequence[np.ndarray], trace: Trace) -> list[Run]:
+    """``runs`` and ``run`` with its first iteration.
+
+    What repeats itself inside of that iteration, four gates say, is no run of its own.
+    """
+    best = [*runs, run]
+    for kept in range(len(runs), -1, -1):
+        earliest = runs[kept - 1].end if kept else 0
+        whole = _with_first_iteration(run, repeats, trace, earliest)
+        inside = all(inner.start >= whole.start for inner in runs[kept:])
+        if inside and whole.count > best[-1].count:
+            best = [*runs[:kept], whole]
+    return best
 
 
 def _with_first_iteration(
@@ -99,7 +113,10 @@ def describe(step: Step, sources: dict[str, Any]) -> str:
         if isinstance(value, tuple):
             if value and all(isinstance(item, Place) for item in value):
                 return "[*]"  # of any length: what a loop has collected
-            return f"({','.join(shape(item) for item in value)})"
+            kept = [shape(item) for place, item in enumerate(value)
+                    if not (place and isinstance(item, Place)
+                            and isinstance(value[place - 1], Place))]  # fmt: skip
+            return f"({','.join(kept)})"  # of any length behind a first state, too
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return "#"
         return repr(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from rnn_edge.capture.rolling.keeping import KEEP
 from rnn_edge.code_line import is_foreign
 
 _ATEN = torch.ops.aten
@@ -57,14 +58,26 @@ class Trace:
     sources: dict[str, Any]
 
 
+def _make_functional(exported: ExportedProgram) -> ExportedProgram:
+    """The same with nothing written in place; ``exported`` itself where nothing is."""
+    if not any(_writes(node) for node in exported.graph.nodes):
+        return exported
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return exported.run_decompositions({})
+
+
+def _writes(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
 def read_trace(exported: ExportedProgram) -> Trace:
     """The steps of ``exported``, made functional: nothing is written in place.
 
     What only renames a tensor (a slice of all of it, a copy of the same shape) is no step.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        functional = exported.run_decompositions({})
+    functional = _make_functional(exported)
     where: dict[Node, Place | Source] = {}
     steps: list[Step] = []
     returned: Any = None
@@ -73,7 +86,7 @@ def read_trace(exported: ExportedProgram) -> Trace:
             where[node] = Source(node.name)
         elif node.op == "output":
             returned = _replace(node.args[0], where)
-        elif node.op != "call_function" or _is_assertion(node) or node.target in _TAKEN_APART:
+        elif node.op != "call_function" or _is_assertion(node) or node.target in _LEFT_OUT:
             continue
         elif (same := _same_tensor(node)) is not None:
             where[node] = where[same]
@@ -105,6 +118,25 @@ def _with_empty_states_first(trace: Trace) -> Trace:
         if step.target in _FILLING and needed <= ready:
             ready.add(number)
     order = sorted(range(len(trace.steps)), key=lambda number: number not in ready)
+    return _arrange(trace, order)
+
+
+def without_unused(trace: Trace) -> Trace:
+    """The steps that what is returned needs."""
+    needed: set[int] = set()
+    pending = [leaf.index for leaf in _leaves(trace.returned) if isinstance(leaf, Place)]
+    while pending:
+        number = pending.pop()
+        if number not in needed:
+            needed.add(number)
+            step = trace.steps[number]
+            pending += [leaf.index for leaf in _leaves((step.args, step.kwargs))
+                        if isinstance(leaf, Place)]  # fmt: skip
+    return _arrange(trace, sorted(needed))
+
+
+def _arrange(trace: Trace, order: Sequence[int]) -> Trace:
+    """The steps ``order`` of ``trace``, in that order."""
     places = {old: new for new, old in enumerate(order)}
 
     def move(value: Any) -> Any:
@@ -130,7 +162,8 @@ def _leaves(value: Any) -> list[Any]:
 
 
 # Their items are taken from what they take apart, since there may be as many as there are steps.
-_TAKEN_APART = (_ATEN.unbind.int, _ATEN.split.Tensor)
+_TAKEN_APART = (_ATEN.unbind.int, _ATEN.split.Tensor, _ATEN.chunk.default)
+_LEFT_OUT = (*_TAKEN_APART, KEEP)
 
 
 def _as_step(node: Node, where: dict[Node, Place | Source]) -> Step:
@@ -141,14 +174,27 @@ def _as_step(node: Node, where: dict[Node, Place | Source]) -> Step:
         x = _replace(producer.args[0], where)
         if producer.target is _ATEN.unbind.int:
             return Step(_ATEN.select.int, (x, _optional(producer, 1, 0), index), {}, line)
-        if producer.target is _ATEN.split.Tensor:
-            size = producer.args[1]
+        if producer.target in (_ATEN.split.Tensor, _ATEN.chunk.default):
+            size = _part_size(producer)
             assert isinstance(index, int)
             assert isinstance(size, int)
             ends = (index * size, (index + 1) * size)
             return Step(_ATEN.slice.Tensor, (x, _optional(producer, 2, 0), *ends), {}, line)
+    if node.target is _ATEN.to.dtype:
+        cast = {"dtype": node.args[1]}
+        return Step(_ATEN._to_copy.default, (_replace(node.args[0], where),), cast, line)
     args, kwargs = _replace(node.args, where), _replace(node.kwargs, where)
     return Step(node.target, args, kwargs, line)  # type: ignore[arg-type]
+
+
+def _part_size(producer: Node) -> Any:
+    """How many elements a part of split() or chunk() has; the last one may have fewer."""
+    given = producer.args[1]
+    if producer.target is _ATEN.split.Tensor:
+        return given
+    assert isinstance(given, int)
+    whole = _node(producer.args[0]).meta["val"].shape[_optional(producer, 2, 0)]
+    return -(-whole // given)
 
 
 def _item(node: Node, where: dict[Node, Place | Source]) -> Place | None:
@@ -167,6 +213,10 @@ def _same_tensor(node: Node) -> Node | None:
         return _node(node.args[0])
     if node.target is _ATEN.slice_scatter.default and _takes_all(node, 2):
         return _node(node.args[1])
+    if node.target is _ATEN.dropout.default and not node.args[2]:
+        return _node(node.args[0])
+    if node.target is _ATEN.to.dtype and _node(node.args[0]).meta["val"].dtype == node.args[1]:
+        return _node(node.args[0])
     if node.target in (_ATEN.alias.default, _ATEN.detach.default, _ATEN.clone.default):
         return _node(node.args[0])
     if node.target is _ATEN.copy.default:
