@@ -45,6 +45,12 @@ def changed(bundle: Bundle, folder: Path, change: str) -> Bundle:
         if change == "no chunks":
             shutil.rmtree(place / "stream")
             return
+        if change == "stored states":
+            for path in (place / "stream").glob("test_data_set_[123]/input_1.pb"):
+                zeros = np.zeros_like(numpy_helper.to_array(onnx.load_tensor(path)))
+                name = bundle.graph("stream").inputs[1].name
+                path.write_bytes(numpy_helper.from_array(zeros, name).SerializeToString())
+            return
         model = onnx.load(place / "stream.onnx")
         if change == "state is not carried":
             (node,) = (n for n in model.graph.node if n.op_type == "GRU")
@@ -87,6 +93,16 @@ def test_a_wrong_stream_graph_is_noticed_without_torch(
     wrong = changed(bundle, tmp_path / "wrong", change)
     with pytest.raises(VerificationError, match=r"of stream/test_data_set_\d must be within"):
         rnn_edge.verify(wrong)
+
+
+def test_states_come_from_the_call_before_not_from_the_files(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    assert bundle.graph("stream").inputs[1].name in bundle.graph("stream").state_inputs
+    other = changed(bundle, tmp_path / "stored", "stored states")
+    report = rnn_edge.verify(other).golden_chunks
+    assert report is not None
+    assert report.worst_ratio <= 1
 
 
 def test_missing_golden_chunks_are_an_error(bundle: Bundle, tmp_path: Path) -> None:
