@@ -245,7 +245,7 @@ class LerpGRU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = x.new_zeros(x.size(0), H)
-        outputs = []
+        outputs: list[Tensor] = []
         for t in reversed(range(x.size(1))):
             r, z = self.gates(torch.cat([x[:, t], h], 1)).sigmoid().chunk(2, 1)
             n = self.candidate(torch.cat([x[:, t], r * h], 1)).tanh()

@@ -279,8 +279,13 @@ def main() -> None:
         for case in FAMILIES[family]
         for exporter in options.exporter or EXPORTERS
     ]
+
+    def measure_one(job: tuple[str, Case, str]) -> Result:
+        family, case, exporter = job
+        return _report(measure(family, case, exporter, options.limit))
+
     with ThreadPoolExecutor(options.workers) as pool:
-        results = list(pool.map(lambda job: _report(measure(*job, options.limit)), wanted))
+        results = list(pool.map(measure_one, wanted))
     Console().print(tabulate(results))
     if options.output:
         text = json.dumps([asdict(result) for result in results], indent=1)
