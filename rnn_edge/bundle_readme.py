@@ -40,6 +40,9 @@ def render_readme(contract: Contract) -> str:
     if stream is not None and stream.stream is not None:
         parts.append("## Streaming\n\n" + _state_rule(stream, stream.stream))
         parts.append("```python\n" + _stream_snippet(stream, stream.stream) + "```")
+        step = contract.graphs.get("step")
+        if step is not None:
+            parts.append(f"`{step.file}` takes the same for single steps, and is faster at them.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -79,7 +79,9 @@ def stream_line(contract: Contract, evidence: Mapping[str, Any]) -> str:
     if graph is None or graph.stream is None:
         return f"No stream.onnx: {' '.join(str(evidence.get('refused', 'not known')).split())}"
     count = f"{len(graph.states)} state{'s' * (len(graph.states) != 1)}"
-    return f"Wrote {graph.file}: {describe_rule(graph.stream)}, {count}."
+    step = contract.graphs.get("step")
+    more = f" Wrote {step.file} for single steps." if step is not None else ""
+    return f"Wrote {graph.file}: {describe_rule(graph.stream)}, {count}.{more}"
 
 
 def describe_rule(rule: StreamRule) -> str:
