@@ -1,2 +1,2 @@
 B
-predictionJO0t=Ò]>
+predictionJN0t=Ñ]>

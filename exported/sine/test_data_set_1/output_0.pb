@@ -1,2 +1,2 @@
 B
-predictionJğAË¾
+predictionJñAË¾

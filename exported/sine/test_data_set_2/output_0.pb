@@ -1,2 +1,2 @@
 B
-predictionJ&g¿ô·¿QÁã?ù›¾U>G¿
+predictionJ&g¿ô·¿QÁã?ú›¾U>G¿

@@ -1,0 +1,2 @@
+B
+predictionJM0t=—­)>

@@ -1,0 +1,1 @@
+Bvalues.first_nJ:\=Es*>

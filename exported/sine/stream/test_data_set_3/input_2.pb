@@ -1,0 +1,1 @@
+Bstream_identity_1.context_0JUªï>0Œn?

@@ -1,0 +1,2 @@
+B
+predictionJ·1ì=tê¿

@@ -1,0 +1,1 @@
+Bstream_identity_1.context_nJ:\=3ûW¿
