@@ -184,6 +184,8 @@ def _as_step(node: Node, where: dict[Node, Place | Source]) -> Step:
         cast = {"dtype": node.args[1]}
         return Step(_ATEN._to_copy.default, (_replace(node.args[0], where),), cast, line)
     args, kwargs = _replace(node.args, where), _replace(node.kwargs, where)
+    if node.target is _ATEN.flatten.using_ints:
+        args = (*args, *(0, -1)[len(args) - 1 :])
     return Step(node.target, args, kwargs, line)  # type: ignore[arg-type]
 
 
