@@ -9,21 +9,9 @@ import pytest
 import torch
 from collection.case import EXAMPLE_SIZES, UNSEEN_SIZES, Case
 from collection.catalogue import CASES
+from collection.failing import FAILING
 
 import rnn_edge
-
-# What does not export yet, and why. An entry that starts to work fails the test: take it out.
-FAILING = {
-    "decoders-PointerNetwork": "the loop's length also shapes tensors inside the loop",
-    "real_speech-Speller": "the iterations of a loop seem to differ",
-    "real_speech-TransducerLoss": "the ONNX form of logcumsumexp loses digits, and overflows",
-    "real_text-AWDLanguageModel": "a weight that forward() puts into a layer counts as state",
-    "real_text-LuongConcat": "the longest length shapes a tensor inside the loop",
-    "real_text-PointerGenerator": "a Scan whose body names an output that it does not compute",
-    "modern_cells-ConvSRU": "a loop whose input is given on unchanged gives a Scan that is refused",
-    "modern_cells-QRNNPooling": "zip() over three tensors: the iterations seem to differ",
-    "state_space-HippoLegS": "a quotient by the step's number is no straight line",
-}
 
 
 def parameters() -> Iterator[object]:
@@ -33,7 +21,7 @@ def parameters() -> Iterator[object]:
         yield pytest.param(case, id=name, marks=[mark] if reason else [])
 
 
-@pytest.mark.parametrize("case", parameters())
+@pytest.mark.parametrize("case", list(parameters()))
 def test_case_equals_eager_torch_at_unseen_sizes(case: Case, tmp_path: Path) -> None:
     args, kwargs = case.inputs(*EXAMPLE_SIZES)
     bundle = rnn_edge.export(

@@ -100,6 +100,8 @@ def running(bundle: Bundle, *options: object) -> Iterator[subprocess.Popen]:
     child = subprocess.Popen(
         command(bundle.path, *options),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # Tests that run in the background of a shell would hand on that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         yield child

@@ -280,8 +280,10 @@ class _Execution:
             scanned = [with_a_spare(tensor, length) for tensor in scanned]
         # Cloned as well: two parts of one tensor share what they are stored in.
         invariants = [self._value(what) for what in body.invariants]
-        invariants = [value.clone() if isinstance(what, PlainValue) else value
-                      for what, value in zip(body.invariants, invariants, strict=True)]  # fmt: skip
+        invariants = [
+            value.clone() if isinstance(what, PlainValue) and isinstance(value, Tensor) else value
+            for what, value in zip(body.invariants, invariants, strict=True)
+        ]
         carried = fit_to_carry(carried, module, [tensor[0] for tensor in scanned], invariants)
         outputs = list(scan_op(module, carried, scanned, tuple(invariants)))
         if may_be_empty:
