@@ -6,7 +6,6 @@ FAILING = {
     "real_speech-Speller": "the iterations of a loop seem to differ",
     "real_speech-TransducerLoss": "the ONNX form of logcumsumexp loses digits, and overflows",
     "real_text-AWDLanguageModel": "a weight that forward() puts into a layer counts as state",
-    "real_text-LuongConcat": "the longest length shapes a tensor inside the loop",
     "real_text-PointerGenerator": "a Scan whose body names an output that it does not compute",
     "real_vision-AttentionOCR": "a number of the sizes is handed into a Scan beside tensors",
     "modern_cells-QRNNPooling": "zip() over three tensors: the iterations seem to differ",
