@@ -52,5 +52,9 @@ class TrainingError(RnnEdgeError):
     """Training cannot start as asked, or does not converge."""
 
 
+class IntegrationError(RnnEdgeError):
+    """A program for a host cannot be written: its place, or an operator of the graph."""
+
+
 class StreamError(RnnEdgeError):
     """A graph cannot be run chunk by chunk with the answers of the whole sequence."""

@@ -14,6 +14,7 @@ EXTRA_OF = {
     "onnx": "export",
     "onnx_ir": "export",
     "onnxscript": "export",
+    "jinja2": "integrate",
     "lightning": "train",
     "pandas": "train",
     "sklearn": "train",

@@ -16,14 +16,14 @@ PACKAGE = Path(__file__).parents[1] / "rnn_edge"
 LEVELS: list[set[str]] = [
     {
         *("errors", "version", "extras", "contract", "folder", "bundle", "bundle_readme"),
-        *("text_file", "idx_file", "vocabulary", "drawing", "code_line"),
+        *("text_file", "idx_file", "vocabulary", "drawing", "code_line", "rendering"),
     },
     {"runtime"},
     {"graphs", "models", "batching"},
     {"capture", "tasks"},
     {"verification", "checkpoint", "source"},
     {"profiling", "training", "streaming"},
-    {"exporting", "stream_file"},
+    {"exporting", "stream_file", "integration"},
     {"cli"},
 ]
 BASE = LEVELS[0]
