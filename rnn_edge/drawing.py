@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def draw_confusion(path: Path, counts: Sequence[Sequence[int]], labels: Sequence
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
-    figure.savefig(path)
+    with warnings.catch_warnings():
+        # The font that comes with matplotlib lacks Chinese; boxes in place of labels do no harm.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path)
 
 
 def _figure(width: float, height: float) -> Any:

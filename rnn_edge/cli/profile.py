@@ -147,15 +147,15 @@ def profile(
     original = open_module(module, weights) if module is not None and own else module
     with quiet_forward(module), _progress() as progress:
         result = measure(bundle, against=against, module=original, progress=progress, **measurement)
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        _show(result)
     if plot is not None:
         from rnn_edge.profiling.histogram import save_histogram
 
         save_histogram(result, plot)
         say(f"Histograms are in {plot}.")
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        _show(result)
 
 
 def _profile_stream(

@@ -50,9 +50,9 @@ def _task_command(name: str) -> click.Command:
         data: str | None,
         output: str | None,
         resume: str | None,
-        plot: bool,
         quiet: bool,
         as_json: bool,
+        plot: bool = False,
         **options: Any,
     ) -> None:
         import_extra("lightning")
@@ -105,7 +105,8 @@ def _shared_options(name: str, task: type[Task]) -> list[click.Parameter]:
     def holder() -> None: ...
 
     parameters: list[click.Parameter] = holder.__click_params__[::-1]  # type: ignore[attr-defined]
-    return parameters
+    draws = task.plot is not Task.plot
+    return [parameter for parameter in parameters if draws or parameter.name != "plot"]
 
 
 def _model_and_training(task: type[Task]) -> Iterator[click.Parameter]:
@@ -121,7 +122,7 @@ def _model_and_training(task: type[Task]) -> Iterator[click.Parameter]:
 
 def _own_options(task: type[Task]) -> Iterator[click.Parameter]:
     for option in task.options:
-        yield _option(task, option, option.minimum)
+        yield _option(task, option, option.minimum, option.below)
 
 
 def _option(

@@ -58,6 +58,7 @@ class Forecast(Task):
             None,
             f"Values that a prediction sees: {SINE_WINDOW} for sine, {FILE_WINDOW} for a file.",
             kind=int,
+            minimum=1,
         ),
     )
     causal = True
@@ -176,8 +177,6 @@ def windowed(
 
     ``borders`` are the places in the series of the first validation and the first test target.
     """
-    if window < 1:
-        raise DataError(f"window must be at least 1, got {window}. Choose a longer one.")
     needed = window + SMALLEST_SPLIT
     if len(values) < needed or borders[0] < needed or borders[1] - borders[0] < SMALLEST_SPLIT:
         raise DataError(

@@ -50,7 +50,13 @@ class Images(Task):
     recipes: ClassVar = {"digits": {"epochs": 60, "batch_size": 32, "dropout": 0.1}}
     options = (
         Option("augment", True, "Rotate, scale, shift and shear training images a little."),
-        Option("label_smoothing", 0.05, "Share of the target that goes to all classes alike."),
+        Option(
+            "label_smoothing",
+            0.05,
+            "Share of the target that goes to all classes alike.",
+            minimum=0,
+            below=1,
+        ),
         Option("pooling", True, "Judge by all rows' states together, not by the last alone."),
         Option("test_size", 0.1875, "Share held for test, the last images, if no files are."),
     )

@@ -82,7 +82,13 @@ class LanguageModel(Task):
     options = (
         Option("sequence_length", 64, "Characters that gradients reach back.", minimum=1),
         Option("embedding_size", 64, "Size of the vector that stands for a character.", minimum=1),
-        Option("token_dropout", 0.001, "Share of characters hidden while training.", minimum=0),
+        Option(
+            "token_dropout",
+            0.001,
+            "Share of characters hidden while training.",
+            minimum=0,
+            below=1,
+        ),
     )
     causal = True
     embedded = ("python-docs",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from rnn_edge.batching import Batch, SequenceSplit
 from rnn_edge.contract import AxisLimits, CharacterFrontEnd, LabelDecoder
+from rnn_edge.drawing import draw_confusion
 from rnn_edge.errors import DataError
 from rnn_edge.extras import import_extra
 from rnn_edge.models.text_classifier import TextClassifier
@@ -72,7 +74,13 @@ class Sentiment(Task):
             kind=str,
         ),
         Option("embedding_size", 128, "Size of the vector that stands for a character.", minimum=1),
-        Option("token_dropout", 0.1, "Share of characters hidden while training.", minimum=0),
+        Option(
+            "token_dropout",
+            0.1,
+            "Share of characters hidden while training.",
+            minimum=0,
+            below=1,
+        ),
         Option("max_length", 1000, "Characters of a text that are read, at most.", minimum=1),
     )
     embedded = ("reviews",)
@@ -128,9 +136,7 @@ class Sentiment(Task):
 
     def report(self, module: nn.Module, data: TaskData) -> Report:
         _, decoder = _characters_and_labels(data.interface)
-        outputs, batches = zip(*self.predictions(module, data.test), strict=True)
-        predicted = torch.cat(outputs).argmax(dim=1).numpy()
-        true = torch.cat([batch.targets for batch in batches]).numpy()
+        true, predicted = self._true_and_predicted(module, data)
         train = data.train
         assert isinstance(train, SequenceSplit)
         majority = np.full_like(true, int(train.targets.bincount().argmax()))
@@ -141,6 +147,20 @@ class Sentiment(Task):
             },
             tables=(_confusion(true, predicted, decoder.labels),),
         )
+
+    def plot(self, module: nn.Module, data: TaskData, folder: Path) -> None:
+        _, decoder = _characters_and_labels(data.interface)
+        table = _confusion(*self._true_and_predicted(module, data), decoder.labels)
+        counts = [[int(count) for count in row[1:]] for row in table.rows]
+        draw_confusion(folder / "confusion.png", counts, decoder.labels)
+
+    def _true_and_predicted(
+        self, module: nn.Module, data: TaskData
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """int64[texts] each: places among the labels, over the test split."""
+        outputs, batches = zip(*self.predictions(module, data.test), strict=True)
+        true = torch.cat([batch.targets for batch in batches])
+        return true.numpy(), torch.cat(outputs).argmax(dim=1).numpy()
 
     def deployment(self, module: nn.Module, interface: Interface) -> Deployment:
         front_end, decoder = _characters_and_labels(interface)

@@ -45,8 +45,7 @@ class _Checked:
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
             value, kind = getattr(self, item.name), type(item.default)
-            choices, minimum = item.metadata["choices"], item.metadata["minimum"]
-            below = item.metadata["below"]
+            choices = item.metadata["choices"]
             if kind is float and type(value) is int:
                 object.__setattr__(self, item.name, float(value))
             elif type(value) is not kind:
@@ -55,11 +54,15 @@ class _Checked:
             if choices and value not in choices:
                 must = f"one of {', '.join(choices)}"
                 raise TrainingError(f"{item.name} must be {must}, got {value!r}. Choose one.")
-            # Written so that NaN is refused too.
-            if minimum is not None and not value >= minimum:
-                raise TrainingError(f"{item.name} must be at least {minimum}, got {value!r}.")
-            if below is not None and not value < below:
-                raise TrainingError(f"{item.name} must be below {below}, got {value!r}.")
+            _check_range(item.name, value, item.metadata["minimum"], item.metadata["below"])
+
+
+def _check_range(name: str, value: Any, minimum: float | None, below: float | None) -> None:
+    # Written so that NaN is refused too.
+    if minimum is not None and not value >= minimum:
+        raise TrainingError(f"{name} must be at least {minimum}, got {value!r}. Correct it.")
+    if below is not None and not value < below:
+        raise TrainingError(f"{name} must be below {below}, got {value!r}. Correct it.")
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,8 @@ class Option:
     """One option of a task's own, `--like-this` on the command line.
 
     Its type is that of ``default``; a bool becomes `--name/--no-name`. ``kind`` is needed only
-    where ``default`` is None: the type of a value that may be left out. A value below ``minimum``
-    is refused.
+    where ``default`` is None: the type of a value that may be left out. Values are from ``minimum``
+    on and less than ``below``; others are refused.
     """
 
     name: str
@@ -128,6 +131,7 @@ class Option:
     choices: tuple[str, ...] = ()
     kind: type | None = None
     minimum: float | None = None
+    below: float | None = None
 
 
 @dataclass(frozen=True)
@@ -230,10 +234,8 @@ class Task(ABC):
             )
         self.own: dict[str, Any] = {name: option.default for name, option in known.items()} | own
         for name, value in self.own.items():
-            minimum = known[name].minimum
-            # Written so that NaN is refused too.
-            if minimum is not None and value is not None and not value >= minimum:
-                raise TrainingError(f"{name} must be at least {minimum}, got {value!r}.")
+            if value is not None:
+                _check_range(name, value, known[name].minimum, known[name].below)
 
     @property
     def name(self) -> str:

@@ -47,6 +47,7 @@ def test_help_of_a_task_shows_shared_and_own_options_and_ends_with_an_example(na
     for option in ("data", "cell", "hidden_size", "lr", "resume", *(o.name for o in task.options)):
         assert f"--{option.replace('_', '-')}" in output
     assert ("--bidirectional" in output) != task.causal
+    assert ("--plot" in output) == (name != "language-model")
     assert f"Example: rnn-edge train {name}" in output
 
 
@@ -122,6 +123,10 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(tmp_path: Path) -> No
         (["forecast", "--hidden-size", "0"], 2, "0 is not in the range"),
         (["forecast", "--dropout", "1"], 2, "1.0 is not in the range"),
         (["forecast", "--bidirectional"], 2, "No such option"),
+        (["forecast", "--window", "0"], 2, "0 is not in the range"),
+        (["images", "--label-smoothing", "1"], 2, "1.0 is not in the range"),
+        (["sentiment", "--token-dropout", "1.5"], 2, "1.5 is not in the range"),
+        (["language-model", "--token-dropout", "-1"], 2, "-1.0 is not in the range"),
         (["forecast", "--data", "absent.csv"], 1, "absent.csv must be a file that can be read"),
         (["images", "--data", "absent"], 1, "absent must be a folder that can be read"),
         (["forecast", "--resume", "absent"], 1, "must be a folder with a config.json"),

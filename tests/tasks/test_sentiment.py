@@ -229,9 +229,10 @@ def one_telling_character(folder: Path) -> str:
     return csv_file(folder, rows)
 
 
-def test_training_learns_which_character_tells(tmp_path):
+def test_training_learns_which_character_tells_and_draws_the_confusion(tmp_path):
     data = one_telling_character(tmp_path)
-    checkpoint = train("sentiment", data, output=tmp_path / "model", epochs=2, **TINY)
+    checkpoint = train("sentiment", data, output=tmp_path / "model", epochs=2, plot=True, **TINY)
+    assert (tmp_path / "model" / "confusion.png").read_bytes().startswith(b"\x89PNG")
     scores = checkpoint.config["metrics"]["scores"]
     assert scores["always negative"]["accuracy"] == 0.5
     assert scores["model"]["accuracy"] > 0.95
