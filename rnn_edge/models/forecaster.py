@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnn_edge.models.recurrent import recurrent_core
+from rnn_edge.models.layers import read_rows
+from rnn_edge.models.recurrent import recurrent_core, state_size
 
 
 class Forecaster(nn.Module):
@@ -29,6 +29,7 @@ class Forecaster(nn.Module):
         hidden_size: int = 32,
         num_layers: int = 1,
         dropout: float = 0.0,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         features = len(mean)
@@ -38,9 +39,11 @@ class Forecaster(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
         self.register_buffer("step", torch.tensor(step, dtype=torch.float32))
-        self.core = recurrent_core(cell, 2 * features, hidden_size, num_layers, dropout=dropout)
+        self.core = recurrent_core(
+            cell, 2 * features, hidden_size, num_layers, dropout=dropout, residual=residual
+        )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden_size, features)
+        self.head = nn.Linear(state_size(self.core), features)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -52,8 +55,7 @@ class Forecaster(nn.Module):
         before = torch.cat([values[:, :1], values[:, :-1]], dim=1)
         level, change = (values - self.mean) / self.std, (values - before) / self.step
         features = torch.cat([level, change], dim=2)
-        packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
-        _, final = self.core(packed)
+        _, final = read_rows(self.core, features, lengths)
         hidden = final[0] if isinstance(final, tuple) else final
         place = (lengths - 1).view(-1, 1, 1).expand(-1, 1, values.shape[2])
         last = values.gather(1, place).squeeze(1)

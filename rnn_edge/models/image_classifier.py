@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rnn_edge.models.recurrent import recurrent_core
+from rnn_edge.models.recurrent import core_features, recurrent_core
 
 
 class ImageClassifier(nn.Module):
@@ -25,18 +25,24 @@ class ImageClassifier(nn.Module):
         num_layers: int = 1,
         bidirectional: bool = True,
         dropout: float = 0.0,
+        residual: bool = False,
         pooling: bool = True,
     ) -> None:
         super().__init__()
         self.maximum: Tensor
         self.register_buffer("maximum", torch.tensor(float(maximum)))
         self.core = recurrent_core(
-            cell, columns, hidden_size, num_layers, bidirectional=bidirectional, dropout=dropout
+            cell,
+            columns,
+            hidden_size,
+            num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            residual=residual,
         )
         self.dropout = nn.Dropout(dropout)
         self.pooling = pooling
-        directions = 2 if bidirectional else 1
-        self.head = nn.Linear(directions * hidden_size, classes)
+        self.head = nn.Linear(core_features(self.core), classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """image: float32[batch, sequence, columns], rows from the top, values 0 to ``maximum``.

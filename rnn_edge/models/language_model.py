@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rnn_edge.models.recurrent import recurrent_core
+from rnn_edge.models.recurrent import recurrent_core, state_size
 from rnn_edge.models.token_dropout import TokenDropout
 
 
@@ -22,6 +22,7 @@ class NextCharacterModel(nn.Module):
         hidden_size: int,
         num_layers: int = 1,
         dropout: float = 0.0,
+        residual: bool = False,
         token_dropout: float = 0.0,
         unknown: int = 1,
     ) -> None:
@@ -29,17 +30,25 @@ class NextCharacterModel(nn.Module):
         self.token_dropout = TokenDropout(token_dropout, unknown)
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.dropout = nn.Dropout(dropout)
-        self.core = recurrent_core(cell, embedding_size, hidden_size, num_layers, dropout=dropout)
-        self.head = nn.Linear(hidden_size, vocabulary_size)
+        self.core = recurrent_core(
+            cell, embedding_size, hidden_size, num_layers, dropout=dropout, residual=residual
+        )
+        self.head = nn.Linear(state_size(self.core), vocabulary_size)
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """tokens: int64[batch, sequence] -> float32[batch, sequence, embedding]."""
         return self.embedding(self.token_dropout(tokens))
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
-        """Zeros, float32[layers, batch, hidden], one for each of ``states``."""
-        shape = (self.core.num_layers, batch, self.core.hidden_size)
-        return tuple(self.head.weight.new_zeros(shape) for _ in self.states)
+        """Zeros, float32[layers, batch, hidden], one for each of ``states``.
+
+        The hidden state of a cell with projection is as wide as what it is projected to.
+        """
+        sizes = (state_size(self.core), self.core.hidden_size)
+        return tuple(
+            self.head.weight.new_zeros(self.core.num_layers, batch, size)
+            for _, size in zip(self.states, sizes, strict=False)
+        )
 
 
 class LanguageModel(NextCharacterModel):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnn_edge.models.recurrent import recurrent_core
+from rnn_edge.models.layers import read_rows
+from rnn_edge.models.recurrent import core_features, recurrent_core
 from rnn_edge.models.token_dropout import TokenDropout
 
 
@@ -27,6 +27,7 @@ class TextClassifier(nn.Module):
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        residual: bool = False,
         token_dropout: float = 0.0,
         unknown: int = 1,
     ) -> None:
@@ -41,10 +42,10 @@ class TextClassifier(nn.Module):
             num_layers,
             bidirectional=bidirectional,
             dropout=dropout,
+            residual=residual,
         )
-        directions = 2 if bidirectional else 1
-        self.attention = nn.Linear(directions * hidden_size, 1)
-        self.head = nn.Linear(3 * directions * hidden_size, classes)
+        self.attention = nn.Linear(core_features(self.core), 1)
+        self.head = nn.Linear(3 * core_features(self.core), classes)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """tokens: int64[batch, sequence], lengths: int64[batch] -> logits: float32[batch, classes].
@@ -52,13 +53,11 @@ class TextClassifier(nn.Module):
         What stands behind a row's length changes nothing; lengths are 1 or more.
         """
         embedded = self.dropout(self.embedding(self.token_dropout(tokens)))
-        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-        states, _ = self.core(packed)
-        states, _ = pad_packed_sequence(states, batch_first=True, total_length=tokens.shape[1])
+        states, _ = read_rows(self.core, embedded, lengths)
         steps = torch.arange(tokens.shape[1], device=tokens.device)
         padding = (steps >= lengths.unsqueeze(1)).unsqueeze(2)
         maximum = states.masked_fill(padding, float("-inf")).amax(dim=1)
-        # Unpacking leaves zeros in the padding.
+        # The states of the padding are zeros.
         mean = states.sum(dim=1) / lengths.unsqueeze(1)
         weights = self.attention(states).masked_fill(padding, float("-inf")).softmax(dim=1)
         attended = (weights * states).sum(dim=1)

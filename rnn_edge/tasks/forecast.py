@@ -97,6 +97,7 @@ class Forecast(Task):
             hidden_size=options.hidden_size,
             num_layers=options.num_layers,
             dropout=options.dropout,
+            residual=options.residual,
         )
 
     def forward(

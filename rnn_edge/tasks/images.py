@@ -123,6 +123,7 @@ class Images(Task):
             num_layers=options.num_layers,
             bidirectional=options.bidirectional,
             dropout=options.dropout,
+            residual=options.residual,
             pooling=self.own["pooling"],
         )
 

@@ -126,7 +126,7 @@ class LanguageModel(Task):
         )
 
     def build(self, options: ModelOptions, interface: Interface) -> nn.Module:
-        kind = LstmLanguageModel if options.cell == "lstm" else RnnOrGruModel
+        kind = LstmLanguageModel if options.cell.startswith("lstm") else RnnOrGruModel
         return kind(
             len(_vocabulary(interface)),
             cell=options.cell,
@@ -134,6 +134,7 @@ class LanguageModel(Task):
             hidden_size=options.hidden_size,
             num_layers=options.num_layers,
             dropout=options.dropout,
+            residual=options.residual,
             token_dropout=self.own["token_dropout"],
             unknown=UNKNOWN_ID,
         )

@@ -124,6 +124,7 @@ class Sentiment(Task):
             num_layers=options.num_layers,
             bidirectional=options.bidirectional,
             dropout=options.dropout,
+            residual=options.residual,
             token_dropout=self.own["token_dropout"],
             unknown=front_end.unknown,
         )

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from rnn_edge.batching import Batch, Split
 
-CELLS = ("rnn-tanh", "rnn-relu", "lstm", "gru")
+CELLS = (
+    *("rnn-tanh", "rnn-relu", "lstm", "gru"),
+    *("lstm-peephole", "lstm-layernorm", "gru-layernorm", "lstm-projection"),
+)
 State = tuple["Tensor", ...]
 
 
@@ -76,6 +79,7 @@ class ModelOptions(_Checked):
     dropout: float = described(
         0.0, "Share of activations dropped while training.", minimum=0.0, below=1.0
     )
+    residual: bool = described(False, "Add to a layer's output its input, from the second layer.")
 
 
 @dataclass(frozen=True)

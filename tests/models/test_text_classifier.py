@@ -15,7 +15,7 @@ def classifier(cell: str = "gru", **options: object) -> TextClassifier:
 
 def logits_of_one(model: TextClassifier, tokens: Tensor) -> Tensor:
     """The same sum without packing, padding or masks: float32[classes]."""
-    states, _ = model.core(model.embedding(tokens))
+    states = model.core(model.embedding(tokens).unsqueeze(0))[0][0]
     attended = torch.softmax(model.attention(states)[:, 0], dim=0) @ states
     return model.head(torch.cat([states.max(dim=0).values, states.mean(dim=0), attended]))
 

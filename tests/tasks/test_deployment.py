@@ -14,6 +14,12 @@ from rnn_edge.tasks import task_class, task_summaries
 from rnn_edge.tasks.task import CELLS, TaskData
 
 TASKS = sorted(task_summaries())
+# Written cells take long to export: one task of each way that models call their core.
+WAYS = ("forecast", "language-model")
+PAIRS = [
+    *((name, cell) for name in TASKS for cell in CELLS[:4]),
+    *((name, cell) for name in WAYS for cell in CELLS[4:]),
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +29,15 @@ def data() -> dict[str, TaskData]:
 
 def untrained(name: str, cell: str, bidirectional: bool, data: dict[str, TaskData]) -> Checkpoint:
     task = task_class(name)()
+    num_layers = 2 if cell in CELLS[:4] else 1
     options = replace(
-        task.model, cell=cell, hidden_size=6, num_layers=2, bidirectional=bidirectional
+        task.model, cell=cell, hidden_size=6, num_layers=num_layers, bidirectional=bidirectional
     )
     interface = data[name].interface
     return Checkpoint(Path(name), task.build(options, interface).eval(), task, interface, {})
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(("name", "cell"), PAIRS)
 def test_task_exports_with_cell(
     name: str, cell: str, data: dict[str, TaskData], tmp_path: Path
 ) -> None:
