@@ -49,16 +49,14 @@ def add_stream(
     ``wish`` is True, False or "auto". Raises StreamError or VerificationError when it is True and
     there is no such graph; with "auto" the reason becomes the evidence.
     """
-    from rnn_edge.graphs.streaming import derive_step, derive_stream, is_worth_its_weights
+    from rnn_edge.graphs.streaming import choose_step, derive_stream
     from rnn_edge.verification.against_module import verify_stream_against_module
 
     if wish is False:
         return StreamPart(None, {"refused": "not asked for"})
     try:
         stream = derive_stream(model, graph)
-        step: Stream | None = derive_step(stream)
-        if step is not None and not is_worth_its_weights(stream, step):
-            step = None
+        step = choose_step(stream)
         sessions = [_save_and_open(each, staging) for each in (stream, step)]
         module, arguments, cases = original
         assert sessions[0] is not None

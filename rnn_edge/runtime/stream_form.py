@@ -228,6 +228,11 @@ def values_surely_fit(spec: TensorSpec, array: np.ndarray) -> bool:
     """Whether all values are finite and within bounds; False may also mean very large numbers."""
     if array.dtype.kind == "f" and not math.isfinite(np.vdot(array, array)):
         return False
+    if array.size == 1:
+        # A token: the methods below take ten times as long.
+        value = array.item()
+        low = spec.minimum is None or value >= spec.minimum
+        return low and (spec.maximum is None or value <= spec.maximum)
     if spec.minimum is not None and array.min() < spec.minimum:
         return False
     return spec.maximum is None or bool(array.max() <= spec.maximum)
@@ -245,6 +250,16 @@ def check_step(form: StreamForm, step: GraphContract) -> None:
             f"tensors and states of {step.file} must be those of {form.contract.file}, "
             "they differ. Export the model again."
         )
+
+
+def fixed_rows(form: StreamForm, step: GraphContract) -> int | None:
+    """The only number of rows that ``step`` takes; None where it takes what ``form`` does."""
+    for spec in form.contract.inputs:
+        axis = form.row_axis(spec)
+        size = None if axis is None else step.input(spec.name).dims[axis]
+        if isinstance(size, int):
+            return size
+    return None
 
 
 def _require_numbers(contract: GraphContract) -> None:

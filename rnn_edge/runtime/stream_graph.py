@@ -8,7 +8,7 @@ from typing import Any
 from rnn_edge.bundle import Bundle
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.session import Session
-from rnn_edge.runtime.stream_form import StreamForm, check_step
+from rnn_edge.runtime.stream_form import StreamForm, check_step, fixed_rows
 
 STREAM = "stream"
 STEP = "step"
@@ -40,16 +40,22 @@ class StreamGraph:
         self._stream = Session(source, provider, graph=STREAM, **options)
         self.form = StreamForm.of(self._stream.contract)
         self._step: Session | None = None
+        self._step_rows: int | None = None
         if isinstance(source, Bundle) and STEP in source.contract.graphs:
             check_step(self.form, source.graph(STEP))
             self._step = Session(source, provider, graph=STEP, **options)
+            self._step_rows = fixed_rows(self.form, self._step.contract)
         self.device = "cuda" if provider == "cuda" else "cpu"
 
-    @property
-    def shortest(self) -> int | None:
-        """1 where single frames have a graph of their own, None where the contract holds."""
-        return None if self._step is None else 1
+    def shortest(self, rows: int) -> int | None:
+        """1 where single frames of so many rows have a graph, None where the contract holds."""
+        return None if self._step_for(rows) is None else 1
 
-    def session(self, frames: int) -> Session:
-        """The session that runs chunks of ``frames`` fastest."""
-        return self._step if self._step is not None and frames == 1 else self._stream
+    def session(self, frames: int, rows: int) -> Session:
+        """The session that runs chunks of ``frames`` in ``rows`` fastest."""
+        step = self._step_for(rows) if frames == 1 else None
+        return self._stream if step is None else step
+
+    def _step_for(self, rows: int) -> Session | None:
+        # A step graph's batch may be fixed, for the sake of speed.
+        return self._step if self._step_rows in (None, rows) else None

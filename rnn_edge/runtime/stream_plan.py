@@ -14,6 +14,7 @@ from rnn_edge.extras import import_extra
 from rnn_edge.runtime.providers import bound_run, short_message
 from rnn_edge.runtime.session import Session
 from rnn_edge.runtime.stream_form import Shapes, StreamForm, settle, values_surely_fit
+from rnn_edge.runtime.stream_quick import QuickPush
 
 
 class Buffer:
@@ -65,13 +66,11 @@ class Plan:
             Buffer(shape, spec.dtype, device)
             for spec, shape in zip(form.chunk, shapes, strict=True)
         ]
+        self.chunk = list(zip(form.chunk, self._chunk, strict=True))
+        #: What pushes a chunk of this plan in one go; StreamBatch puts it here.
+        self.quick: QuickPush = lambda chunk, copy: None
         #: Copies a chunk in; False where it must be looked at more closely, see _taker.
-        self.take = _take_all(
-            [
-                _taker(spec, buffer.array)
-                for spec, buffer in zip(form.chunk, self._chunk, strict=True)
-            ]
-        )
+        self.take = _take_all([_taker(spec, buffer.array) for spec, buffer in self.chunk])
         known = dict(sizes)
         for spec, shape in zip(form.chunk, shapes, strict=True):
             known |= {str(dim): size for dim, size in zip(spec.dims, shape, strict=True)}
@@ -84,11 +83,11 @@ class Plan:
             for spec, buffer in zip(form.outputs, self._answers, strict=True)
             if buffer is None
         ]
-        self._arrays = [buffer.array for buffer in self._answers if buffer is not None]
-        self._copies = [array.copy for array in self._arrays]
+        self.arrays = [buffer.array for buffer in self._answers if buffer is not None]
+        self.copies = [array.copy for array in self.arrays]
         self._free_place = len(form.outputs) - len(self._free)
         inputs = {
-            **{spec.name: buffer for spec, buffer in zip(form.chunk, self._chunk, strict=True)},
+            **{spec.name: buffer for spec, buffer in self.chunk},
             **fixed,
         }
         flags = [] if form.rule.reset is None else [fixed[form.rule.reset]]
@@ -99,6 +98,11 @@ class Plan:
         ]
         #: Run it, this way round or that; what it raises goes through ``refusal``.
         self.runs = [self._prepared_run(binding) for binding in self._bindings]
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a run is one call: all outputs have their buffers, and none lies elsewhere."""
+        return not self._free and not self._uploads
 
     def put(self, arrays: Sequence[np.ndarray]) -> None:
         """Copy a chunk in that has been checked."""
@@ -124,10 +128,10 @@ class Plan:
         """What the last run gave; without ``copy``, the buffers that the next run writes into."""
         if not self._free:
             if not copy:
-                return list(self._arrays)
-            if len(self._copies) == 1:
-                return [self._copies[0]()]
-            return [copied() for copied in self._copies]
+                return list(self.arrays)
+            if len(self.copies) == 1:
+                return [self.copies[0]()]
+            return [copied() for copied in self.copies]
         values = iter(self._bindings[way].get_outputs()[self._free_place :])
         # What the runtime allocated is copied always: its memory goes with the binding.
         return [

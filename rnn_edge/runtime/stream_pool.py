@@ -312,7 +312,7 @@ class StreamPool:
                 if all(map(values_surely_fit, specs, arrays)):
                     return arrays
         given = chunk[0] if len(chunk) == 1 and isinstance(chunk[0], Mapping) else chunk
-        arrays = self._form.checked_chunk(given, stream.sizes, self._graph.shortest)
+        arrays = self._form.checked_chunk(given, stream.sizes, self._graph.shortest(1))
         if len(self._fitting) == MOST_FITTING:
             self._fitting.clear()
         self._fitting[stream.kind, *(array.shape for array in arrays)] = [a.dtype for a in arrays]

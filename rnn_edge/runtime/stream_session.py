@@ -78,6 +78,11 @@ class StreamSession:
         contract, is empty, or holds NaN, infinity or a value out of bounds.
         """
         plan = self._plan
+        if plan is not None:
+            quick = plan.quick(chunk, self._copy)
+            if quick is not None:
+                self.steps += plan.frames
+                return quick
         if plan is None or not plan.take(chunk):
             plan = None if self._rows is None else self._rows.ready_plan(chunk)
             if plan is None:
@@ -152,7 +157,7 @@ class StreamSession:
         held = None if before is None else {k: a.copy() for k, a in before.context().items()}
         wanted = self._merged(context) if context or held is None else held
         sizes = self._form.sizes(self.batch, wanted)
-        arrays = self._form.checked_chunk(chunk, sizes, graph.shortest)
+        arrays = self._form.checked_chunk(chunk, sizes, graph.shortest(self.batch))
         if context or before is None:
             self._set_context(wanted)
         rows = self._require_rows()

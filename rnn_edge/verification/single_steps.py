@@ -11,6 +11,7 @@ from rnn_edge.contract import GraphContract
 from rnn_edge.runtime import Session
 from rnn_edge.verification.cases import Case
 from rnn_edge.verification.chunks import check_stream
+from rnn_edge.verification.single_rows import session_for_rows
 
 # Frames of the longest sequence that is run through.
 _MOST = 256
@@ -21,10 +22,11 @@ class _AsStream:
 
     def __init__(self, step: Session, contract: GraphContract) -> None:
         self.contract = contract
-        self._step = step
+        self._step = session_for_rows(step, contract)
 
     def run(self, *arrays: Any) -> list[np.ndarray]:
-        return self._step.run(*arrays)
+        answers: list[np.ndarray] = self._step.run(*arrays)
+        return answers
 
 
 def check_single_steps(

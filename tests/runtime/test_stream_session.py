@@ -17,6 +17,7 @@ from rnn_edge.runtime import stream_batch
 from rnn_edge.runtime.providers import bound_run
 from rnn_edge.runtime.stream_form import StreamForm
 from rnn_edge.runtime.stream_plan import Buffer
+from rnn_edge.runtime.stream_quick import quick_push
 
 RANDOM = np.random.default_rng(3)
 KINDS = ("LSTM", "GRU")
@@ -309,20 +310,23 @@ def test_context_that_does_not_fit_is_refused(convolution):
         StreamSession(convolution, context={"loss": 1})
 
 
-def test_a_run_that_fails_leaves_the_stream_as_it_was(bundles):
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_run_that_fails_leaves_the_stream_as_it_was(bundles, quick):
     stream = StreamSession(bundles["LSTM", True, False])
     x = frames(1, 6)
     stream.push(x[:, :2])
     stream.push(x[:, 2:3])
     fine = stream._plan.runs
 
-    way = stream._rows._way
+    way = stream._rows.way
 
     def fail_after_writing() -> None:
         fine[way]()
         raise RuntimeError("out of luck\nfor now")
 
     stream._plan.runs = [fail_after_writing] * 2
+    push = quick_push(stream._rows, stream._plan)
+    stream._plan.quick = push if quick else lambda chunk, copy: None
     for _ in range(3):
         with pytest.raises(InputError, match="ONNX Runtime refused: out of luck for now") as info:
             stream.push(x[:, 3:4])

@@ -59,20 +59,41 @@ def test_cell_of_ones_own_has_a_step_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_plain_layer_has_none(tmp_path: Path) -> None:
-    bundle = export(Plain().eval(), tmp_path / "plain")
+def test_plain_layer_has_one_for_one_row(tmp_path: Path) -> None:
+    module = Plain().eval()
+    bundle = export(module, tmp_path / "plain")
+    assert bundle.graph("step").inputs[0].dims == (1, 1, 4)
+    kept = [node.op_type for node in ir.load(bundle.graph_path("step")).graph]
+    assert set(kept) <= {"LSTM", "Identity"}
+    x = np.random.default_rng(0).standard_normal((3, 9, 4)).astype(np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)).numpy()
+    for rows in (1, 3):
+        with rnn_edge.StreamSession(bundle, batch=rows) as session:
+            parts = [session.push(x[:rows, n : n + 1])[0] for n in range(9)]
+        np.testing.assert_allclose(np.concatenate(parts, 1), expected[:rows], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_large_layer_has_none(tmp_path: Path) -> None:
+    module = nn.LSTM(256, 256, batch_first=True).eval()
+    axes = [("batch", "sequence", None)]
+    x = torch.randn(2, 5, 256)
+    bundle = rnn_edge.export(module, (x,), tmp_path / "large", axes=axes, stream=True)
     assert set(bundle.contract.graphs) == {"model", "stream"}
 
 
 @pytest.mark.slow
 def test_wrong_step_graph_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def derive_wrong(stream: streaming.Stream) -> streaming.Stream:
-        step = streaming.step.derive_step(stream)
+    derive = streaming.step.derive_step
+
+    def derive_wrong(stream: streaming.Stream, rows: int | None = None) -> streaming.Stream:
+        step = derive(stream, rows)
         bias = step.model.graph.initializers["into.bias"]
         bias.const_value = ir.tensor(bias.const_value.numpy() + 0.01, name=bias.name)
         return step
 
-    monkeypatch.setattr(streaming, "derive_step", derive_wrong)
+    monkeypatch.setattr(streaming.step, "derive_step", derive_wrong)
     with pytest.raises(VerificationError, match="step graph"):
         export(OwnCell().eval(), tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()
