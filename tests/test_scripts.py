@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ["tools/quickstart", "tools/test", "tools/environment.sh", ".ci/run"]
-COMMANDS = ["tools/quickstart", "tools/test", ".ci/run"]
+COMMANDS = ["tools/quickstart", "tools/test", "tools/install-hosts", ".ci/run"]
+SCRIPTS = [*COMMANDS, "tools/environment.sh"]
 
 
 def canonical(name: str) -> str:

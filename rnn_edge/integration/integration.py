@@ -15,7 +15,9 @@ from rnn_edge.integration.record import read_record, refuse_other_content, write
 # Each host lives in rnn_edge/integration/NAME.py, which has a function
 # write(source, folder, **options): it fills the folder and returns what is worth telling.
 # Options are keyword arguments of that function, so a host that has none takes none.
-HOSTS: dict[str, str] = {}
+HOSTS: dict[str, str] = {
+    "node": "ONNX Runtime in Node.",
+}
 
 
 @dataclass(frozen=True)

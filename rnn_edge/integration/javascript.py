@@ -1,0 +1,26 @@
+"""The JavaScript that Node and the browser share: feed checks, streams, golden data."""
+
+from __future__ import annotations
+
+from rnn_edge.integration.program import TEMPLATES, Program
+from rnn_edge.rendering import render
+
+_SHARED = ("bundle.js", "feed.js", "model.js", "self_test.js", "tensor_file.js")
+
+
+def library(program: Program) -> dict[str, str]:
+    """The text of each file by its name; front end and decoder are those of the contract."""
+    place = TEMPLATES / "javascript"
+    sources = {name: name for name in _SHARED}
+    if program.kind is not None:
+        sources["front_end.js"] = f"front_ends/{program.kind}.js"
+    if program.generates:
+        sources["generation.js"] = "generation.js"
+    elif program.kind is not None:
+        sources["decoder.js"] = f"decoders/{program.decoder_kind}.js"
+    if program.generates or program.decoder_kind == "labels":
+        sources["softmax.js"] = "decoders/softmax.js"
+    files = {name: (place / source).read_text("utf-8") for name, source in sources.items()}
+    if program.kind is not None and not program.generates:
+        files["answer.js"] = render(place / "answer.js.jinja", program.values())
+    return files

@@ -1,0 +1,106 @@
+"""What the programs of all hosts over ONNX Runtime are told of a bundle."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rnn_edge.bundle import Bundle
+from rnn_edge.contract import GraphContract, NextCharacterDecoder
+from rnn_edge.runtime.stream_form import StreamForm
+
+TEMPLATES = Path(__file__).parent / "templates"
+BUNDLE_FOLDER = "bundle"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A bundle as a program sees it: its graphs, and what stands before and after them."""
+
+    bundle: Bundle
+
+    @property
+    def graph(self) -> GraphContract:
+        return self.bundle.graph()
+
+    @cached_property
+    def stream(self) -> StreamForm | None:
+        """The parts of the stream graph's tensors; None where the model does not stream."""
+        if "stream" not in self.bundle.contract.graphs:
+            return None
+        return StreamForm.of(self.bundle.graph("stream"))
+
+    @property
+    def kind(self) -> str | None:
+        """The front end's kind; ``series`` for plain rows of numbers, None where files cannot be
+        read into the inputs."""
+        front_end = self.bundle.contract.front_end
+        if front_end is not None:
+            return front_end.kind
+        return "series" if self.plain_columns else None
+
+    @property
+    def plain_columns(self) -> tuple[str, ...]:
+        """The columns of a model without front end that takes float[batch, sequence, size]."""
+        given = [
+            spec
+            for spec in self.graph.inputs
+            if spec.name not in self.graph.state_inputs and spec.lengths_of is None
+        ]
+        if self.bundle.contract.front_end is not None or len(given) != 1:
+            return ()
+        (spec,) = given
+        size = spec.dims[-1] if len(spec.dims) == 3 else None
+        if not isinstance(size, int) or not spec.dtype.startswith("float"):
+            return ()
+        return tuple(f"{spec.name}[{place}]" for place in range(size))
+
+    @property
+    def generates(self) -> bool:
+        return isinstance(self.bundle.contract.decoder, NextCharacterDecoder)
+
+    @property
+    def decoder_kind(self) -> str:
+        decoder = self.bundle.contract.decoder
+        return "plain" if decoder is None else decoder.kind
+
+    @property
+    def identifier(self) -> str:
+        """The bundle's name as the languages and their package managers take it."""
+        return re.sub(r"[^a-z0-9]+", "_", self.bundle.name.lower()).strip("_") or "model"
+
+    def values(self) -> dict[str, Any]:
+        """What templates may use."""
+        form = self.stream
+        return {
+            "name": self.bundle.name,
+            "identifier": self.identifier,
+            "package": self.identifier.replace("_", "-"),
+            "contract": self.bundle.contract,
+            "graph": self.graph,
+            "kind": self.kind,
+            "reads": "pixels" if self.kind == "image" else "text",
+            "plain_columns": self.plain_columns,
+            "generates": self.generates,
+            "decoder_kind": self.decoder_kind,
+            "streams": form is not None,
+            "chunk": form.chunk if form else (),
+            "context": form.context if form else (),
+            "answers": form.outputs if form else (),
+        }
+
+
+def write_files(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def copy_bundle(bundle: Bundle, folder: Path) -> None:
+    """The whole bundle, golden data included, beside the program."""
+    shutil.copytree(bundle.path, folder / BUNDLE_FOLDER)

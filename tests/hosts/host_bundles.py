@@ -1,0 +1,58 @@
+"""The bundles that host programs are written from: the four tasks, and one that looks ahead."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import rnn_edge
+from rnn_edge.bundle import Bundle
+from rnn_edge.tasks import task_class
+
+CELLS = {"forecast": "lstm", "images": "rnn-tanh", "sentiment": "gru", "language-model": "lstm"}
+NAMES = (*CELLS, "tagger")
+
+
+class Tagger(nn.Module):
+    """Bidirectional, with lengths: whole sequences only, and no front end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = nn.GRU(4, 6, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, _ = pad_packed_sequence(self.core(packed)[0], batch_first=True)
+        logits: Tensor = self.head(y)
+        return logits
+
+
+def randomized(module: nn.Module) -> nn.Module:
+    """Weights that make every part count: some are zero when training begins."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight += 0.3 * torch.randn(weight.shape, generator=generator)
+    return module.eval()
+
+
+def export_task(name: str, folder: Path) -> Bundle:
+    task = task_class(name)()
+    data = task.load(None, 0)
+    options = dataclasses.replace(task.model, cell=CELLS[name], hidden_size=8, num_layers=1)
+    module = randomized(task.build(options, data.interface))
+    deployment = task.deployment(module, data.interface)
+    fields = {f.name: getattr(deployment, f.name) for f in dataclasses.fields(deployment)}
+    return rnn_edge.export(module, fields.pop("args"), folder, task=name, **fields)
+
+
+def export_tagger(folder: Path) -> Bundle:
+    args = (torch.randn(2, 20, 4), torch.tensor([20, 7]))
+    axes = [("batch", "sequence", None), ("batch",)]
+    module = randomized(Tagger())
+    return rnn_edge.export(module, args, folder, axes=axes, output_names=["logits"])

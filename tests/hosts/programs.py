@@ -1,0 +1,125 @@
+"""What every host program must get right, whatever its language: cases and their right answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from toolchain import call
+
+from rnn_edge.bundle import MANIFEST, Bundle
+from rnn_edge.runtime.generation import Sampling
+from rnn_edge.runtime.pipeline import Pipeline
+
+TEXT = "Nice, 好吃 but slow"
+COMMON = {
+    "forecast": "x\n0.5\n-0.25\n0.125\n2\n",
+    "sentiment": TEXT,
+    "tagger": "1,2,3,4\n0,-1,0.5,2\n",
+}
+
+
+def write_input(bundle: Bundle, folder: Path) -> tuple[Path, Path]:
+    """A file as Python's front end reads it, and the same as the host program does."""
+    if bundle.name == "images":
+        return write_image(bundle, folder)
+    path = folder / ("input.txt" if bundle.name == "sentiment" else "input.csv")
+    path.write_text(COMMON[bundle.name], encoding="utf-8")
+    return path, path
+
+
+def write_image(bundle: Bundle, folder: Path) -> tuple[Path, Path]:
+    from PIL import Image
+
+    front_end: Any = bundle.contract.front_end
+    shape = (front_end.height, front_end.width)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    for name in ("input.png", "input.pgm"):
+        Image.fromarray(pixels).save(folder / name)
+    return folder / "input.png", folder / "input.pgm"
+
+
+def right_answers(bundle: Bundle, path: Path) -> list[Any]:
+    """What `rnn-edge run` says, one entry a step."""
+    pipeline = Pipeline(bundle)
+    (answer,) = pipeline.answer([pipeline.read(path.read_bytes(), path.name)])
+    told = answer.to_dict()
+    steps = told.get("steps", [told])
+    return [step.get("values", step) if "label" not in step else step for step in steps]
+
+
+def numbers_of(answer: Any) -> list[float]:
+    """The numbers in an answer, in order, whatever the nesting."""
+    if isinstance(answer, dict):
+        return [number for item in answer.values() for number in numbers_of(item)]
+    if isinstance(answer, list):
+        return [number for item in answer for number in numbers_of(item)]
+    return [answer] if isinstance(answer, float | int) else []
+
+
+def assert_answers(output: str, expected: list[Any]) -> None:
+    """Each line of ``output`` is an answer in JSON."""
+    found = [json.loads(line) for line in output.splitlines()]
+    assert [a.get("label") for a in found if isinstance(a, dict)] == [
+        a.get("label") for a in expected if isinstance(found[0], dict)
+    ]
+    np.testing.assert_allclose(numbers_of(found), numbers_of(expected), rtol=2e-5, atol=2e-6)
+
+
+def prefix_answers(bundle: Bundle, values: list[float]) -> list[Any]:
+    """The answers of the whole-sequence graph for ever longer beginnings of a series."""
+    pipeline = Pipeline(bundle)
+    lines = [" ".join(map(str, values[:count])) for count in range(1, len(values) + 1)]
+    samples = [pipeline.read_line(line, "series") for line in lines]
+    return [answer.to_dict()["values"] for answer in pipeline.answer(samples)]
+
+
+def greedy_text(bundle: Bundle, prompt: str, length: int) -> str:
+    return "".join(Pipeline(bundle).generate(prompt, Sampling(length=length, temperature=0)))
+
+
+def change_manifest(folder: Path, change: Any) -> None:
+    path = folder / MANIFEST
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    change(manifest)
+    path.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
+
+def spoil_golden_data(folder: Path, name: str) -> None:
+    """Change the last number of a golden output, and its checksum with it."""
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    value = np.frombuffer(bytes(content[-4:]), "<f4") + np.float32(0.01)
+    content[-4:] = value.tobytes()
+    path.write_bytes(content)
+
+    def seal(manifest: Any) -> None:
+        manifest["files"][name]["sha256"] = hashlib.sha256(content).hexdigest()
+
+    change_manifest(folder, seal)
+
+
+def refuses_tampered_files(command: list[Any], folder: Path) -> None:
+    """A flipped bit in the graph and a newer format: one line each, and right again afterwards.
+
+    ``command`` is the program's self-test, ``folder`` its program folder.
+    """
+    place = folder / "bundle"
+    keep = folder.with_name("kept")
+    shutil.copytree(place, keep)
+    model = bytearray((place / "model.onnx").read_bytes())
+    model[len(model) // 2] ^= 1
+    (place / "model.onnx").write_bytes(model)
+    assert "SHA-256" in call(*command, cwd=folder, fails=True).stderr
+    shutil.copyfile(keep / "model.onnx", place / "model.onnx")
+    change_manifest(place, lambda manifest: manifest.update(format_version=2))
+    assert "format_version" in call(*command, cwd=folder, fails=True).stderr
+    shutil.copyfile(keep / MANIFEST, place / MANIFEST)
+    (place / "model.onnx").unlink()
+    assert "model.onnx" in call(*command, cwd=folder, fails=True).stderr
+    shutil.copyfile(keep / "model.onnx", place / "model.onnx")
+    call(*command, cwd=folder)

@@ -1,0 +1,170 @@
+"""The Node program: golden data, answers, streams, types, refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import programs
+import pytest
+from host_bundles import NAMES
+from toolchain import HOSTS, call, need
+
+from rnn_edge.bundle import Bundle
+from rnn_edge.integration import integrate
+
+BundleOf = Callable[[str], Bundle]
+NODE = ("node", "main.js")
+
+
+def node_program(bundle: Bundle, folder: Path) -> Path:
+    need("node", "node_modules/onnxruntime-node")
+    integrate(bundle, "node", folder)
+    (folder / "node_modules").symlink_to(HOSTS / "node_modules")
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_data_and_answers_are_right(bundle_of: BundleOf, name: str, tmp_path: Path) -> None:
+    bundle = bundle_of(name)
+    folder = node_program(bundle, tmp_path / "node")
+    assert "outputs right" in call(*NODE, "self-test", cwd=folder).stdout
+    if name != "language-model":
+        ours, theirs = programs.write_input(bundle, tmp_path)
+        output = call(*NODE, "run", theirs, cwd=folder).stdout
+        programs.assert_answers(output, programs.right_answers(bundle, ours))
+
+
+def test_wrong_golden_data_are_found(bundle_of: BundleOf, tmp_path: Path) -> None:
+    folder = node_program(bundle_of("forecast"), tmp_path / "node")
+    programs.spoil_golden_data(folder / "bundle", "stream/test_data_set_3/output_0.pb")
+    child = subprocess.run([*NODE, "self-test"], cwd=folder, capture_output=True, check=False)
+    assert child.returncode == 1
+    assert b"worst error 1.00e-2" in child.stdout
+
+
+def test_stream_gives_the_answers_of_the_whole(bundle_of: BundleOf, tmp_path: Path) -> None:
+    bundle = bundle_of("forecast")
+    folder = node_program(bundle, tmp_path / "node")
+    values = [0.5, -0.25, 0.125, 2.0]
+    lines = "\n".join(map(str, values))
+    output = call(*NODE, "stream", cwd=folder, text=lines).stdout
+    programs.assert_answers(output, programs.prefix_answers(bundle, values))
+
+
+def test_generation_is_greedy_at_temperature_0_and_repeatable(
+    bundle_of: BundleOf, tmp_path: Path
+) -> None:
+    bundle = bundle_of("language-model")
+    folder = node_program(bundle, tmp_path / "node")
+    base = (*NODE, "generate", "The ", "--length", "30")
+    greedy = call(*base, "--temperature", "0", cwd=folder).stdout
+    assert greedy == programs.greedy_text(bundle, "The ", 30) + "\n"
+    first, again = (call(*base, "--seed", "3", cwd=folder).stdout for _ in range(2))
+    assert first == again != greedy
+
+
+SCRIPT = """
+import { Readable } from "node:stream";
+import { load, ModelTransform } from "./index.js";
+const model = await load();
+const cases = process.argv.includes("stream") ? "stream" : "run";
+const float = (dims, value = 0.5) =>
+  model.tensor("float32", new Float32Array(dims.reduce((a, b) => a * b, 1)).fill(value), dims);
+const long = (...n) => model.tensor("int64", BigInt64Array.from(n, BigInt), [n.length]);
+const stream = model.stream();
+const tries = {
+  dtype: () => model.run({ values: long(1, 2), lengths: long(2) }),
+  batch: () => model.run({ values: float([0, 2, 1]), lengths: long() }),
+  sequence: () => model.run({ values: float([1, 0, 1]), lengths: long(1) }),
+  nan: () => model.run({ values: float([1, 2, 1], NaN), lengths: long(2) }),
+  lengths: () => model.run({ values: float([1, 2, 1]), lengths: long(3) }),
+  zero: () => model.run({ values: float([1, 2, 1]), lengths: long(0) }),
+  rows: () => model.run({ values: float([2, 2, 1]), lengths: long(2) }),
+  missing: () => model.run({ values: float([2, 2, 1]) }),
+  unknown: () => model.run({ value: float([2, 2, 1]) }),
+  chunk: () => stream.push({ values: float([1, 0, 1]) }),
+  width: () => stream.push({ values: float([1, 1, 2]) }),
+  streamRows: () => stream.push({ values: float([2, 1, 1]) }),
+  streamNan: () => stream.push({ values: float([1, 1, 1], Infinity) }),
+  state: async () => stream.resume({}),
+};
+const told = {};
+for (const [name, attempt] of Object.entries(tries)) {
+  try { await attempt(); told[name] = "ran"; }
+  catch (error) { told[name] = `${error.name}: ${error.message}`; }
+}
+// A refused chunk leaves the stream as it was: at its start.
+const answers = [];
+for (const v of [0.5, -0.25]) {
+  answers.push((await stream.push({ values: float([1, 1, 1], v) })).prediction.data[0]);
+}
+const piped = [];
+const frames = Readable.from([[0.5], new Float32Array([-0.25])]);
+for await (const out of frames.pipe(new ModelTransform(model))) {
+  piped.push(out.prediction.data[0]);
+}
+console.log(JSON.stringify({ told, answers, piped }));
+"""
+
+
+def test_bad_input_is_refused_and_leaves_the_stream_as_it_was(
+    bundle_of: BundleOf, tmp_path: Path
+) -> None:
+    bundle = bundle_of("forecast")
+    folder = node_program(bundle, tmp_path / "node")
+    (folder / "bad.js").write_text(SCRIPT)
+    found = json.loads(call("node", "bad.js", cwd=folder).stdout)
+    for message in found["told"].values():
+        assert message.startswith("ModelError: "), found["told"]
+    expected = programs.numbers_of(programs.prefix_answers(bundle, [0.5, -0.25]))
+    np.testing.assert_allclose(found["answers"], expected, atol=2e-6)
+    np.testing.assert_allclose(found["piped"], expected, atol=2e-6)
+
+
+def test_tampered_and_newer_bundles_are_refused(bundle_of: BundleOf, tmp_path: Path) -> None:
+    folder = node_program(bundle_of("forecast"), tmp_path / "node")
+    programs.refuses_tampered_files([*NODE, "self-test"], folder)
+
+
+USE = """
+import { load, ModelTransform } from "./index.js";
+const model = await load();
+const values = model.tensor("float32", new Float32Array(3), [1, 3, 1]);
+const lengths = model.tensor("int64", BigInt64Array.of(3n), [1]);
+const outputs = await model.run({ values, lengths });
+outputs.prediction.data;
+const answers = await model.stream({ batch: 1 }).push({ values });
+answers.prediction.dims;
+new ModelTransform(model).reset();
+// @ts-expect-error: values are missing
+await model.run({ lengths });
+// @ts-expect-error: there is no such output
+outputs.predictions;
+"""
+
+
+def test_types_name_the_tensors(bundle_of: BundleOf, tmp_path: Path) -> None:
+    need("node_modules/typescript")
+    folder = node_program(bundle_of("forecast"), tmp_path / "node")
+    (folder / "use.ts").write_text(USE)
+    options = (
+        "--noEmit",
+        "--strict",
+        "--skipLibCheck",
+        "--module",
+        "nodenext",
+        "--target",
+        "es2022",
+    )
+    call(
+        "node", "node_modules/typescript/bin/tsc", *options, "--types", "node", "use.ts", cwd=folder
+    )
+
+
+def test_readme_is_short(bundle_of: BundleOf, tmp_path: Path) -> None:
+    integrate(bundle_of("forecast"), "node", tmp_path / "node")
+    assert len((tmp_path / "node" / "README.md").read_text().splitlines()) < 40
