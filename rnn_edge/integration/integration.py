@@ -17,6 +17,7 @@ from rnn_edge.integration.record import read_record, refuse_other_content, write
 # Options are keyword arguments of that function, so a host that has none takes none.
 HOSTS: dict[str, str] = {
     "node": "ONNX Runtime in Node.",
+    "web": "A static page, ONNX Runtime as wasm.",
 }
 
 
