@@ -16,7 +16,9 @@ from rnn_edge.errors import ContractError
 
 Record = TypeVar("Record")
 
+# In an .onnx file's metadata_props: its contract, and what its bundle says beyond graphs.
 METADATA_KEY = "rnn_edge.contract"
+ABOUT_KEY = "rnn_edge.about"
 DTYPES = (
     "float16", "float32", "float64", "bool", "string",
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -237,6 +239,22 @@ class Contract:
             decoder = decoder_from_dict(data.get("decoder"))
             parts = {"graphs": graphs, "front_end": front_end, "decoder": decoder}
             return _record(cls, {**data, **parts})
+        except _MALFORMED as error:
+            raise _malformed(error) from None
+
+    def metadata(self, graph: GraphContract) -> dict[str, str]:
+        """What the file of ``graph`` carries in its metadata_props, so that it explains itself."""
+        about = {key: value for key, value in self.to_dict().items() if key != "graphs"}
+        return {METADATA_KEY: graph.to_json(), ABOUT_KEY: json.dumps(about, ensure_ascii=False)}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Contract | None:
+        """Read what ``metadata`` gave, the graph as "model"; None for a file without."""
+        if METADATA_KEY not in metadata or ABOUT_KEY not in metadata:
+            return None
+        try:
+            graph = json.loads(metadata[METADATA_KEY])
+            return cls.from_dict({**json.loads(metadata[ABOUT_KEY]), "graphs": {"model": graph}})
         except _MALFORMED as error:
             raise _malformed(error) from None
 

@@ -117,7 +117,7 @@ def export(
     def fill(folder: Path) -> None:
         from rnn_edge.verification.golden import write_golden_set
 
-        save_graph(captured.model, graph, folder / MODEL_FILE)
+        save_graph(captured.model, graph, folder / MODEL_FILE, contract)
         for number, case in enumerate(_choose_golden(parity.cases)):
             outputs = {
                 spec.name: answer.truth.astype(answer.own.dtype)
@@ -126,10 +126,11 @@ def export(
             write_golden_set(folder, number, case.inputs, outputs)
         if part.stream is not None:
             path = folder / part.stream.contract.file
-            save_graph(part.stream.model, part.stream.contract, path)
+            save_graph(part.stream.model, part.stream.contract, path, contract)
             write_golden_chunks(folder, part.stream.contract, path, parity.cases[0].inputs)
         if part.step is not None:
-            save_graph(part.step.model, part.step.contract, folder / part.step.contract.file)
+            path = folder / part.step.contract.file
+            save_graph(part.step.model, part.step.contract, path, contract)
         (folder / "README.md").write_text(render_readme(contract), encoding="utf-8")
 
     return write_bundle(out_dir, contract, _evidence(captured, parity, part), fill)

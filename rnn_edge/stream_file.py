@@ -94,7 +94,7 @@ def derive_stream(
     assert rule is not None
     with tempfile.TemporaryDirectory() as staging:
         draft = Path(staging) / target.name
-        save_graph(stream.model, written, draft)
+        save_graph(stream.model, written, draft, whole.about)
         session = Session(draft, trusted=True)
         cases = list(_cases(whole, contract, rule.axis, batch))
         if not cases:

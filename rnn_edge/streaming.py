@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_edge.contract import METADATA_KEY, GraphContract
+from rnn_edge.contract import METADATA_KEY, Contract, GraphContract
 from rnn_edge.errors import StreamError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.version import VERSION
@@ -78,12 +78,17 @@ def _save_and_open(stream: Stream | None, folder: Path) -> Session | None:
     return Session(path, trusted=True)
 
 
-def save_graph(model: ir.Model, contract: GraphContract, path: Path) -> None:
-    """Write ``model`` with its contract inside."""
+def save_graph(
+    model: ir.Model, contract: GraphContract, path: Path, about: Contract | None = None
+) -> None:
+    """Write ``model`` with its contract inside, and what ``about`` says beyond the graphs."""
     import onnx_ir
 
     model.producer_name, model.producer_version = "rnn-edge", VERSION
-    model.metadata_props[METADATA_KEY] = contract.to_json()
+    if about is None:
+        model.metadata_props[METADATA_KEY] = contract.to_json()
+    else:
+        model.metadata_props.update(about.metadata(contract))
     onnx_ir.save(model, path)
 
 

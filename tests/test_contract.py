@@ -3,11 +3,13 @@
 import contextlib
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rnn_edge.contract import (
+    ABOUT_KEY,
     DECODERS,
     FRONT_ENDS,
     AxisLimits,
@@ -103,6 +105,21 @@ def test_decoder_survives_json(decoder: Decoder | None) -> None:
 
 def test_whole_contract_survives_json() -> None:
     assert Contract.from_dict(parsed(WHOLE)) == WHOLE
+
+
+def test_a_file_s_metadata_holds_its_graph_and_what_goes_beyond_graphs() -> None:
+    found = Contract.from_metadata({"theirs": "x", **WHOLE.metadata(GRAPH)})
+    assert found == replace(WHOLE, graphs={"model": GRAPH})
+
+
+def test_metadata_of_another_program_is_no_contract() -> None:
+    assert Contract.from_metadata({"theirs": "x"}) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"name": 3}', '{"name": "n", "odd": 1}'])
+def test_malformed_metadata_is_refused(text: str) -> None:
+    with pytest.raises(ContractError):
+        Contract.from_metadata({**WHOLE.metadata(GRAPH), ABOUT_KEY: text})
 
 
 def test_graph_contract_survives_json() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import rnn_edge
-from rnn_edge.contract import METADATA_KEY, AxisLimits, GraphContract
+from rnn_edge.contract import METADATA_KEY, AxisLimits, Contract, GraphContract
 from rnn_edge.errors import BundleError
 
 
@@ -86,6 +87,9 @@ def test_file_carries_its_own_contract(speller: rnn_edge.Bundle) -> None:
     model = onnx.load(speller.graph_path())
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert GraphContract.from_json(metadata[METADATA_KEY]) == speller.graph()
+    assert Contract.from_metadata(metadata) == replace(
+        speller.contract, graphs={"model": speller.graph()}
+    )
 
 
 def test_file_is_standard_and_tells_nothing_of_the_authors_machine(
@@ -274,7 +278,7 @@ def test_two_threads_may_export_at_once(tmp_path: Path) -> None:
     def work(number: int) -> None:
         try:
             for _ in range(2):
-                export_speller(tmp_path / str(number))
+                export_speller(tmp_path / str(number), name="speller")
         except BaseException as error:  # noqa: BLE001 (told to the main thread)
             failures.append(error)
 

@@ -11,7 +11,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnn_edge.bundle import Bundle, write_bundle
 from rnn_edge.contract import (
-    METADATA_KEY,
     AxisLimits,
     CharacterFrontEnd,
     Contract,
@@ -64,9 +63,9 @@ def write(
         [numpy_helper.from_array(value, key) for key, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
-    onnx.checker.check_model(model, full_check=True)
     whole = Contract(name, {"model": contract}, None, front_end, decoder)
+    helper.set_model_props(model, whole.metadata(contract))
+    onnx.checker.check_model(model, full_check=True)
     evidence: dict[str, Any] = {"producer": "tests", "opset": 17}
     return write_bundle(
         folder, whole, evidence, lambda place: onnx.save(model, place / "model.onnx")

@@ -58,9 +58,10 @@ def _of_file(path: Path) -> dict[str, Any]:
     session = Session(path)
     about = session.native.get_modelmeta()
     opset, operators = _content(path)
+    known = session.about.to_dict() if session.about else {"name": about.graph_name}
     return {
         "path": str(path),
-        "name": about.graph_name,
+        **known,
         "graphs": {"model": asdict(session.contract)},
         "producer": about.producer_name,
         "description": about.description,

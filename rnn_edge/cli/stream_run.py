@@ -19,15 +19,13 @@ def run_stream(
     source: Path, provider: str, chunk: int | None, frames: str | None, as_json: bool
 ) -> None:
     """Push what comes on standard input and write what comes out, flushing after every chunk."""
-    from rnn_edge.bundle import Bundle
     from rnn_edge.runtime import StreamSession
     from rnn_edge.runtime.stream_reader import ChunkShape, read_lines, read_raw, read_text
     from rnn_edge.runtime.stream_writer import write_json, writer_of_lines, writer_of_raw
 
-    bundle = Bundle.load(source) if source.is_dir() else None
-    stream = StreamSession(bundle or source, provider)
-    front_end = bundle.contract.front_end if bundle else None
-    decoder = bundle.contract.decoder if bundle else None
+    stream = StreamSession(source, provider)
+    front_end = stream.about.front_end if stream.about else None
+    decoder = stream.about.decoder if stream.about else None
     shape = ChunkShape(stream.contract)
     pipe = sys.stdin.buffer
     if frames == RAW:

@@ -47,11 +47,11 @@ class Pipeline:
         self, source: Bundle | str | Path, provider: str = "cpu", *, threads: int | None = None
     ) -> None:
         self.session = Session(source, provider, threads=threads)
-        contract = self.session.bundle.contract if self.session.bundle else None
+        about = self.session.about
         self.front_end: FrontEnd = (
-            contract.front_end if contract and contract.front_end else None
+            about.front_end if about and about.front_end else None
         ) or _plain_front_end(self.session.contract, self.session.path)
-        self.decoder: Decoder | None = contract.decoder if contract else None
+        self.decoder: Decoder | None = about.decoder if about else None
         self._layout = Layout.of(self.session.contract)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnn_edge.bundle import Bundle
-from rnn_edge.contract import METADATA_KEY, GraphContract, TensorSpec
+from rnn_edge.contract import METADATA_KEY, Contract, GraphContract, TensorSpec
 from rnn_edge.errors import ContractError, InputError
 from rnn_edge.runtime.feed import Feed
 from rnn_edge.runtime.probe import probe
@@ -59,8 +59,13 @@ class Session:
                 probe(self.path)
         #: The onnxruntime.InferenceSession itself, for measurements; it checks nothing.
         self.native = create_session(self.path, provider, threads)
+        metadata = self.native.get_modelmeta().custom_metadata_map
+        #: What is known beyond the graph (front end, decoder); None for a file from elsewhere.
+        self.about: Contract | None = (
+            self.bundle.contract if self.bundle else Contract.from_metadata(metadata)
+        )
         #: The tensors, axes and states of the graph.
-        self.contract: GraphContract = declared or _own_contract(self.native, self.path)
+        self.contract: GraphContract = declared or _own_contract(self.native, metadata, self.path)
         _check_agreement(self.contract, self.native, self.path)
         self._feed = Feed(self.contract)
         self._output_names = [spec.name for spec in self.contract.outputs]
@@ -101,11 +106,10 @@ def _open_bundle(source: Bundle | str | Path) -> Bundle | None:
     return None
 
 
-def _own_contract(native: Any, path: Path) -> GraphContract:
+def _own_contract(native: Any, metadata: Mapping[str, str], path: Path) -> GraphContract:
     """The contract that a lone file carries, or one inferred from its inputs and outputs."""
-    text = native.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is not None:
-        return GraphContract.from_json(text)
+    if METADATA_KEY in metadata:
+        return GraphContract.from_json(metadata[METADATA_KEY])
     return GraphContract(
         path.name,
         tuple(_inferred(node, path) for node in native.get_inputs()),

@@ -39,6 +39,7 @@ class StreamGraph:
         options: dict[str, Any] = {"threads": threads, "trusted": trusted}
         self._stream = Session(source, provider, graph=STREAM, **options)
         self.form = StreamForm.of(self._stream.contract)
+        self.about = self._stream.about
         self._step: Session | None = None
         self._step_rows: int | None = None
         if isinstance(source, Bundle) and STEP in source.contract.graphs:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnn_edge.bundle import Bundle
-from rnn_edge.contract import GraphContract
+from rnn_edge.contract import Contract, GraphContract
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.stream_batch import StreamBatch
 from rnn_edge.runtime.stream_graph import StreamGraph
@@ -46,6 +46,8 @@ class StreamSession:
     ) -> None:
         self._graph: StreamGraph | None = StreamGraph(source, provider, threads, trusted)
         self._form = self._graph.form
+        #: What is known beyond the graph (front end, decoder); None for a file from elsewhere.
+        self.about: Contract | None = self._graph.about
         self._form.check_rows(batch)
         self.batch = batch
         self.provider = provider

@@ -174,6 +174,23 @@ def test_last_leaves_the_end_of_a_series_and_of_a_text(series_bundle, text_bundl
     assert found["probabilities"]["negative"] == pytest.approx(probability, abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["series", "text", "image", "language"])
+def test_a_lone_file_of_ours_runs_as_its_bundle_does(kind, place, request):
+    bundle = request.getfixturevalue(f"{kind}_bundle")
+    (place / "lone.onnx").write_bytes(bundle.graph_path().read_bytes())
+    (place / "rows.csv").write_text("1,2\n3,4\n")
+    save_png(place / "image.png", np.arange(12, dtype=np.uint8).reshape(4, 3))
+    arguments = {
+        "series": ["rows.csv"],
+        "text": ["--text", "ab"],
+        "image": ["image.png"],
+        "language": ["--prompt", "a", "--length", 5, "--seed", 1],
+    }[kind]
+    found = run("lone.onnx", *arguments)
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout == run(bundle.path, *arguments).stdout != ""
+
+
 def test_a_prompt_is_continued(language_bundle):
     done = run(language_bundle.path, "--prompt", "ab", "--length", 5, "--temperature", 0)
     ids = [2, 3]
