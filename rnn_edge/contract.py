@@ -97,7 +97,9 @@ class StreamRule:
 class GraphContract:
     """One .onnx file: its tensors in the file's order, state pairs, limits of dynamic axes.
 
-    ``stream`` is set for a graph that takes a sequence in chunks.
+    ``stream`` is set for a graph that takes a sequence in chunks. ``ragged`` says that every row
+    may be run cut to its length: its answer is the same, and what outputs hold beyond it is one and
+    the same frame for all rows.
     """
 
     file: str
@@ -106,6 +108,7 @@ class GraphContract:
     states: tuple[StatePair, ...] = ()
     axes: Mapping[str, AxisLimits] = field(default_factory=dict)
     stream: StreamRule | None = None
+    ragged: bool = False
 
     def input(self, name: str) -> TensorSpec:
         return _named(self.inputs, name, "input")

@@ -91,6 +91,7 @@ def export(
     from rnn_edge.capture.preparation import prepare
     from rnn_edge.runtime import Session
     from rnn_edge.verification.against_module import verify_against_module
+    from rnn_edge.verification.ragged_rows import are_rows_apart
 
     refuse_foreign_folder(Path(out_dir))
     description = Description(states or {}, limits or {}, bounds or {}, meanings or {})
@@ -105,6 +106,7 @@ def export(
             session = Session(path, trusted=True)
             parity = verify_against_module(session, module, captured.arguments)
             graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
+            graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
             original = (module, captured.arguments, parity.cases)
             part = add_stream(captured.model, graph, session, original, Path(staging), stream)
     graphs = {"model": graph}

@@ -14,6 +14,7 @@ from rnn_edge.errors import ContractError, InputError
 from rnn_edge.runtime.feed import Feed
 from rnn_edge.runtime.probe import probe
 from rnn_edge.runtime.providers import create_session, runtime_errors, short_message
+from rnn_edge.runtime.ragged import RaggedBatches
 
 _DTYPE_OF = {
     "tensor(float)": "float32",
@@ -68,17 +69,26 @@ class Session:
         self.contract: GraphContract = declared or _own_contract(self.native, metadata, self.path)
         _check_agreement(self.contract, self.native, self.path)
         self._feed = Feed(self.contract)
+        self._ragged = RaggedBatches.of(self.contract)
         self._output_names = [spec.name for spec in self.contract.outputs]
 
     def run(self, *arrays: Any) -> list[np.ndarray]:
         """Run once: ``run({name: array})`` or ``run(array, ...)`` in the contract's order.
 
         State inputs may be left out; they then start at their initial value. Gives the outputs in
-        the contract's order. Raises InputError when an array does not fit the contract; warns with
-        LongSequenceWarning above the trained length.
+        the contract's order. Where the contract is ``ragged``, rows of different lengths are run in
+        a few groups of alike lengths, with the same answers. Raises InputError when an array does
+        not fit the contract; warns with LongSequenceWarning above the trained length.
         """
         given = arrays[0] if len(arrays) == 1 and isinstance(arrays[0], Mapping) else arrays
         feed = self._feed.build(given)
+        if self._ragged is not None:
+            joined = self._ragged.run(feed, self._run_once)
+            if joined is not None:
+                return joined
+        return self._run_once(feed)
+
+    def _run_once(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         try:
             outputs: list[np.ndarray] = self.native.run(self._output_names, feed)
         except runtime_errors() as error:
