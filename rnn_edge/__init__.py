@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rnn_edge.errors import RnnEdgeError
     from rnn_edge.exporting import export
     from rnn_edge.profiling import profile
+    from rnn_edge.quantization import quantize
     from rnn_edge.runtime import Session, StreamPool, StreamSession
     from rnn_edge.stream_file import derive_stream
     from rnn_edge.training import train
@@ -31,6 +32,7 @@ _HOME = {
     "export": "rnn_edge.exporting",
     "load_checkpoint": "rnn_edge.checkpoint",
     "profile": "rnn_edge.profiling",
+    "quantize": "rnn_edge.quantization",
     "train": "rnn_edge.training",
     "verify": "rnn_edge.verification",
 }
@@ -46,6 +48,7 @@ __all__ = [
     "export",
     "load_checkpoint",
     "profile",
+    "quantize",
     "train",
     "verify",
 ]

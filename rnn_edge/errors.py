@@ -58,3 +58,7 @@ class IntegrationError(RnnEdgeError):
 
 class StreamError(RnnEdgeError):
     """A graph cannot be run chunk by chunk with the answers of the whole sequence."""
+
+
+class QuantizationError(RnnEdgeError):
+    """A bundle cannot be quantised, or loses more than it may."""

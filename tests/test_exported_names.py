@@ -15,6 +15,7 @@ NAMES = [
     "export",
     "load_checkpoint",
     "profile",
+    "quantize",
     "train",
     "verify",
 ]

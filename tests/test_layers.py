@@ -23,7 +23,7 @@ LEVELS: list[set[str]] = [
     {"capture", "tasks"},
     {"verification", "checkpoint", "source"},
     {"profiling", "training", "streaming"},
-    {"exporting", "stream_file", "integration"},
+    {"exporting", "stream_file", "integration", "quantization"},
     {"cli"},
 ]
 BASE = LEVELS[0]

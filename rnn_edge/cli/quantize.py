@@ -1,0 +1,80 @@
+"""`rnn-edge quantize`: a bundle with int8 or float16 weights, if its answers stay good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rnn_edge.cli.options import json_option
+from rnn_edge.cli.output import print_json, say
+from rnn_edge.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from rnn_edge.quantization import Quantized
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder.  [default: BUNDLE-WEIGHTS]"
+)
+@click.option(
+    "--weights", type=click.Choice(["int8", "float16"]), default="int8", show_default=True
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0),
+    default=0.02,
+    show_default=True,
+    help="Most that an output may lose: share of labels that change, else relative error.",
+)
+@json_option
+def quantize(
+    bundle: Path, output: Path | None, weights: str, max_drop: float, as_json: bool
+) -> None:
+    """Write BUNDLE with weights of fewer bits, and say what it loses and gains.
+
+    All its graphs: large LSTM layers compute with int8, every other weight is stored so. Golden
+    and random inputs and 10,000 steps of the stream are compared with the float32 bundle; nothing
+    is written where an output loses more than --max-drop.
+
+    Example: rnn-edge quantize exported/speech --max-drop 0.01
+    """
+    from rnn_edge.quantization import quantize as quantize_bundle
+
+    say(f"Quantising {bundle} and comparing it with float32 ...")
+    target = output or bundle.with_name(f"{bundle.resolve().name}-{weights}")
+    found = quantize_bundle(bundle, target, weights=weights, max_drop=max_drop)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    _show(found)
+    share = found.quantised_bytes / found.float_bytes
+    layers, stored = sum(found.nodes.values()), sum(found.stored.values())
+    click.echo(
+        f"Wrote {found.bundle.path}: {found.quantised_bytes:,} bytes of graphs, {share:.0%} of "
+        f"float32; {layers} layers compute with int8, {stored} weights are stored as {weights}."
+    )
+
+
+def _show(found: Quantized) -> None:
+    losses = [(loss.output, loss.kind, loss) for loss in found.losses]
+    drifts = [(f"stream, {each.steps:,} steps", "relative error", each) for each in found.drifts]
+    print_table(
+        ("output", "measure", "loss", "largest error"),
+        [
+            (where, kind, f"{each.drop:.2g}", f"{each.error:.2g}")
+            for where, kind, each in (*losses, *drifts)
+        ],
+        title="Beside float32",
+    )
+    print_table(
+        ("call", "float32 us", "quantised us", "times faster"),
+        [
+            (each.call, f"{each.float_us:.3g}", f"{each.quantised_us:.3g}", f"{each.ratio:.2f}")
+            for each in found.timings
+        ],
+        title="Median of one thread, timed in turn",
+    )

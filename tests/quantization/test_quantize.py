@@ -1,0 +1,115 @@
+"""A bundle is quantised whole, within a budget, or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from click.testing import CliRunner
+from jsonschema import Draft202012Validator
+from torch import Tensor, nn
+
+import rnn_edge
+from rnn_edge.cli.main import program
+from rnn_edge.errors import QuantizationError
+
+
+class Speech(nn.Module):
+    """Embedding, LSTM of 192 units, GRU, head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(40, 32)
+        self.first = nn.LSTM(32, 192, batch_first=True)
+        self.second = nn.GRU(192, 24, batch_first=True)
+        self.head = nn.Linear(24, 50)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.second(self.first(self.table(tokens))[0])[0])
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> tuple[Speech, rnn_edge.Bundle]:
+    torch.manual_seed(0)
+    module = Speech().eval()
+    bundle = rnn_edge.export(
+        module,
+        torch.randint(0, 40, (2, 6)),
+        tmp_path_factory.mktemp("speech") / "speech",
+        axes=[("batch", "sequence")],
+        bounds={"tokens": (0, 39)},
+        stream=True,
+    )
+    return module, bundle
+
+
+@pytest.fixture(scope="module")
+def quantised(speech, tmp_path_factory):
+    _, bundle = speech
+    return rnn_edge.quantize(bundle, tmp_path_factory.mktemp("q") / "small", max_drop=0.05)
+
+
+def test_all_graphs_are_quantised_and_near_torch(speech, quantised):
+    module, bundle = speech
+    assert set(quantised.nodes) == set(bundle.contract.graphs)
+    assert all(count == 1 for count in quantised.nodes.values())
+    assert all(count >= 4 for count in quantised.stored.values())
+    assert quantised.quantised_bytes < 0.4 * quantised.float_bytes
+    tokens = np.random.default_rng(0).integers(0, 40, (3, 21))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(tokens)).numpy()
+    whole = rnn_edge.Session(quantised.bundle).run(tokens)[0]
+    stream = rnn_edge.StreamSession(quantised.bundle, batch=3)
+    parts = [stream.push(tokens[:, n : n + 1])[0] for n in range(21)]
+    for found in (whole, np.concatenate(parts, 1)):
+        error = float(np.sqrt(np.mean((found - expected) ** 2)) / expected.std())
+        assert 1e-6 < error < 0.05
+
+
+def test_the_evidence_is_in_the_bundle_and_holds(quantised):
+    bundle = rnn_edge.Bundle.load(quantised.bundle.path)
+    evidence = bundle.evidence["quantization"]
+    assert evidence["drop"] == quantised.drop <= evidence["max_drop"]
+    assert [drift["steps"] for drift in evidence["drifts"]] == [10, 100, 1_000, 10_000]
+    assert rnn_edge.verify(bundle).worst_ratio <= 1
+    schema = json.loads((Path(rnn_edge.__file__).parent / "bundle.schema.json").read_text())
+    manifest = json.loads((bundle.path / "bundle.json").read_text())
+    Draft202012Validator(schema).validate(manifest)
+    assert ir.load(bundle.graph_path()).opset_imports["com.microsoft"] == 1
+
+
+def test_more_than_the_budget_is_refused_and_nothing_written(speech, tmp_path):
+    with pytest.raises(QuantizationError, match="must be at most 1e-05, quantised it is"):
+        rnn_edge.quantize(speech[1], tmp_path / "none", max_drop=1e-5)
+    assert not (tmp_path / "none").exists()
+
+
+def test_twice_is_refused(quantised, tmp_path):
+    with pytest.raises(QuantizationError, match="quantised already"):
+        rnn_edge.quantize(quantised.bundle, tmp_path / "none")
+
+
+def test_nothing_to_quantise_is_refused(tmp_path):
+    bundle = rnn_edge.export(
+        nn.GRU(2, 3, batch_first=True),
+        torch.randn(2, 4, 2),
+        tmp_path / "tiny",
+        axes=[("batch", "sequence", None)],
+        stream=False,
+    )
+    with pytest.raises(QuantizationError, match="it holds none"):
+        rnn_edge.quantize(bundle, tmp_path / "none")
+
+
+def test_command(speech, tmp_path):
+    arguments = ["quantize", str(speech[1].path), "-o", str(tmp_path / "half")]
+    result = CliRunner().invoke(program, [*arguments, "--weights", "float16", "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["drop"] < 2e-3
+    assert 0.45 < report["quantised_bytes"] / report["float_bytes"] < 0.6
+    assert rnn_edge.Bundle.load(tmp_path / "half").name == "half"
