@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     "-o", "--output", type=click.Path(path_type=Path), help="Folder.  [default: BUNDLE-WEIGHTS]"
 )
 @click.option(
-    "--weights", type=click.Choice(["int8", "float16"]), default="int8", show_default=True
+    "--weights",
+    type=click.Choice(["int8", "float16"]),
+    default="int8",
+    show_default=True,
+    help="How weights are stored; large LSTM layers compute with int8 as well.",
 )
 @click.option(
     "--max-drop",
@@ -60,14 +64,14 @@ def quantize(
 
 
 def _show(found: Quantized) -> None:
-    losses = [(loss.output, loss.kind, loss) for loss in found.losses]
-    drifts = [(f"stream, {each.steps:,} steps", "relative error", each) for each in found.drifts]
+    losses = [(each.output, each.kind, each.drop, each.error) for each in found.losses]
+    losses += [
+        (f"stream, {each.steps:,} steps", "relative error", each.drop, each.error)
+        for each in found.drifts
+    ]
     print_table(
         ("output", "measure", "loss", "largest error"),
-        [
-            (where, kind, f"{each.drop:.2g}", f"{each.error:.2g}")
-            for where, kind, each in (*losses, *drifts)
-        ],
+        [(where, kind, f"{drop:.2g}", f"{error:.2g}") for where, kind, drop, error in losses],
         title="Beside float32",
     )
     print_table(
