@@ -18,6 +18,7 @@ from rnn_edge.integration.record import read_record, refuse_other_content, write
 HOSTS: dict[str, str] = {
     "node": "ONNX Runtime in Node.",
     "web": "A static page, ONNX Runtime as wasm.",
+    "c": "C99 over ONNX Runtime.",
 }
 
 

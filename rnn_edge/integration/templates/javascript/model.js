@@ -151,7 +151,7 @@ export class Stream {
 
   async #push(chunk) {
     const graph = this.#graph;
-    const { axis, reset } = graph.stream;
+    const { reset } = graph.stream;
     const inputs = { ...this.#held, ...chunk };
     const specs = [...this.#chunk, ...this.#context];
     const batchAxis = this.#batchAxis();
@@ -162,7 +162,7 @@ export class Stream {
     if (reset !== null) {
       feed[reset] = new this.#ort.Tensor("bool", filled("bool", this.batch, fresh), [this.batch]);
     }
-    const session = this.#step && sizes[axis] === 1 ? this.#sessions.step : this.#sessions.stream;
+    const session = takes(this.#step, feed) ? this.#sessions.step : this.#sessions.stream;
     const answers = await session.run(feed);
     // The tensors that came out go in with the next chunk as they are: nothing is copied.
     this.#states = Object.fromEntries(graph.states.map((p) => [p.input, answers[p.output]]));
@@ -185,6 +185,13 @@ export class Stream {
       ]),
     );
   }
+}
+
+/** Whether the graph for single frames takes these tensors: it may have fixed the batch too. */
+function takes(step, feed) {
+  return step?.inputs.every(({ name, dims }) =>
+    dims.every((dim, place) => typeof dim === "string" || dim === feed[name].dims[place]),
+  );
 }
 
 function matching(data, values, spec) {
