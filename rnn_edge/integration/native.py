@@ -34,24 +34,24 @@ def native_files(program: Program) -> dict[str, str]:
 def native_values(program: Program) -> dict[str, Any]:
     contract, evidence = program.bundle.contract, program.bundle.evidence
     front_end, decoder = contract.front_end, contract.decoder
-    is_text = isinstance(front_end, CharacterFrontEnd)
-    is_series = isinstance(front_end, SeriesFrontEnd)
+    text = front_end if isinstance(front_end, CharacterFrontEnd) else None
+    series = front_end if isinstance(front_end, SeriesFrontEnd) else None
     names: Sequence[str] = ()
     if isinstance(decoder, LabelDecoder):
         names = decoder.labels
     elif isinstance(decoder, ValueDecoder):
         names = decoder.columns
-    elif isinstance(decoder, NextCharacterDecoder) and is_text:
-        names = front_end.vocabulary
+    elif isinstance(decoder, NextCharacterDecoder) and text:
+        names = text.vocabulary
     return program.values() | {
         "graphs": [
             (name, graph, _axes(graph), _noises(evidence, name, graph))
             for name, graph in contract.graphs.items()
         ],
         "files": [(name, entry["sha256"]) for name, entry in evidence["files"].items()],
-        "characters": _characters(front_end.vocabulary) if is_text else (),
-        "unknown": front_end.unknown if is_text else 0,
-        "columns": front_end.columns if is_series else program.plain_columns,
+        "characters": _characters(text.vocabulary) if text else (),
+        "unknown": text.unknown if text else 0,
+        "columns": series.columns if series else program.plain_columns,
         "names": names,
         "never": decoder.never if isinstance(decoder, NextCharacterDecoder) else (),
         "c_string": c_string,
