@@ -47,6 +47,10 @@ class Curve:
     def constant(self) -> float:
         return math.nan
 
+    @property
+    def by_size(self) -> tuple[float, ...]:
+        return (math.nan,) * len(self.parts[0].by_size)
+
     def at(self, sizes: Sequence[Any], iteration: Any = 0) -> Any:
         """The value, for numbers, symbolic sizes or tensors."""
         return _FORMS[self.form](*(part.at(sizes, iteration) for part in self.parts), *self.factors)

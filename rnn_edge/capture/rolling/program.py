@@ -165,7 +165,8 @@ def replay(target: Callable[..., Any], numbers_given: bool = False) -> Callable[
     """
     if numbers_given:
         # Another overload is meant, where there is one.
-        return _FILLING.get(target) or getattr(target, "overloadpacket", target)
+        other: Callable[..., Any] = getattr(target, "overloadpacket", target)
+        return _FILLING.get(target, other)
     return _REPLAYED.get(target, target)
 
 
@@ -189,7 +190,7 @@ def make_scalar(value: torch.Tensor, **options: Any) -> torch.Tensor:
 
 
 _ATEN = torch.ops.aten
-_FILLING: dict[Any, Any] = {
+_FILLING: dict[Any, Callable[..., Any]] = {
     _ATEN.full.default: fill,
     _ATEN.full_like.default: fill_like,
     _ATEN.new_full.default: fill_new,
