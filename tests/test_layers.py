@@ -18,6 +18,7 @@ LEVELS: list[set[str]] = [
         *("errors", "version", "extras", "contract", "folder", "bundle", "bundle_readme"),
         *("text_file", "idx_file", "vocabulary", "drawing", "code_line", "rendering"),
     },
+    {"c99"},
     {"runtime"},
     {"graphs", "models", "batching"},
     {"capture", "tasks"},
@@ -31,6 +32,7 @@ LEVEL_OF = {part: number for number, level in enumerate(LEVELS) for part in leve
 
 # Third-party modules that a part may import when it is itself imported; other parts are free.
 ALLOWED_AT_IMPORT = {part: {"numpy"} for part in BASE} | {
+    "c99": {"numpy"},
     "runtime": {"numpy", "onnxruntime"},
     "profiling": {"numpy", "onnxruntime"},
     "cli": {"click", "rich"},

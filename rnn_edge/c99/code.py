@@ -1,0 +1,125 @@
+"""The lines of one step as they are written, with the tables and kernels that they use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rnn_edge.c99.loops import Access, broadcast, loop, row_major
+from rnn_edge.c99.lowering import refuse
+from rnn_edge.c99.memory import Memory, c_type
+from rnn_edge.c99.program import Operation, Value
+from rnn_edge.c99.tables import Tables, literal, packed, quantised
+
+# Weights fewer than these cost more as int8, in code and time, than they save.
+_FEWEST_INT8 = 128
+_MOST_INT16 = 32767
+_MOST_INT32 = 2**31 - 1
+
+
+class Code:
+    """What operators write into; ``prefix`` starts every name of the model."""
+
+    def __init__(self, prefix: str, memory: Memory, int8: bool) -> None:
+        self.prefix = prefix
+        self.memory = memory
+        self.int8 = int8
+        self.tables = Tables(prefix)
+        self.kernels: set[tuple[str, ...]] = set()
+        self.lines: list[str] = []
+        self.macs = 0
+
+    def put(self, *lines: str) -> None:
+        self.lines += lines
+
+    def kernel(self, *key: str) -> None:
+        """Have a function among the kernels: its kind, then what the kind varies by."""
+        self.kernels.add(key)
+
+    def array(self, value: Value) -> str:
+        """The C expression of a tensor's first element's address."""
+        if value.constant is not None:
+            return self.tables.add(value.constant)
+        return self.memory.expression(value)
+
+    def element(self, value: Value) -> Callable[[str], str]:
+        """A function from an index to the C expression of that element."""
+        if value.constant is not None and value.size == 1:
+            text = literal(value.constant.reshape(-1)[0].item(), value.dtype)
+            text = f"({text})" if text.startswith("-") else text
+            return lambda index: text
+        name = self.array(value)
+        return lambda index: f"{name}[{index}]"
+
+    def pointwise(
+        self, output: Value, inputs: Sequence[Value], expression: Callable[[list[str]], str]
+    ) -> None:
+        """One loop over ``output``; the inputs broadcast to it."""
+        read = [self.element(value) for value in inputs]
+        target = self.array(output)
+        accesses = [Access(row_major(output.shape))]
+        accesses += [broadcast(value.shape, output.shape) for value in inputs]
+
+        def body(indexes: list[str]) -> list[str]:
+            operands = [one(index) for one, index in zip(read, indexes[1:], strict=True)]
+            return [f"{target}[{indexes[0]}] = {expression(operands)};"]
+
+        self.put(*loop(output.shape, accesses, body))
+
+    def copy(
+        self, shape: Sequence[int], output: Value, to: Access, source: Value, of: Access
+    ) -> None:
+        """Elements of ``source`` to ``output``, both walked as told."""
+        if math.prod(shape) == 0:
+            return
+        read, target = self.element(source), self.array(output)
+        self.put(*loop(shape, [to, of], lambda at: [f"{target}[{at[0]}] = {read(at[1])};"]))
+
+    def copy_all(self, target: str, source: str, size: int, dtype: np.dtype) -> None:
+        if size:
+            self.put(f"memcpy({target}, {source}, {size} * sizeof({c_type(dtype)}));")
+
+    def fill(self, target: str, values: np.ndarray) -> None:
+        """Known numbers into working memory."""
+        if not values.any():
+            # An array itself would have gcc suspect that its elements were meant.
+            place = target if target.startswith("(") else f"&{target}[0]"
+            self.put(f"memset({place}, 0, {values.size} * sizeof({c_type(values.dtype)}));")
+        else:
+            self.copy_all(target, self.tables.add(values), values.size, values.dtype)
+
+    def product(self, target: str, vector: str, weight: np.ndarray) -> None:
+        """``target`` += weight[outputs, inputs] times ``vector``."""
+        outputs, inputs = weight.shape
+        self.macs += outputs * inputs
+        if not weight.size:
+            return
+        kind = c_type(weight.dtype)
+        if self.int8 and kind == "float" and weight.size >= _FEWEST_INT8:
+            rows, scale = quantised(weight)
+            most = min(_MOST_INT16, _MOST_INT32 // (127 * inputs))
+            scratch = self.memory.shared("int16_t", inputs)
+            self.kernel("product_int8")
+            self.put(
+                f"{self.prefix}_product_int8({target}, {vector}, {self.tables.add(rows)}, "
+                f"{self.tables.add(scale)}, {scratch}, {literal(most, np.dtype('float32'))}, "
+                f"{outputs}, {inputs});"
+            )
+            return
+        self.kernel("product", kind)
+        table = self.tables.add(packed(weight))
+        self.put(f"{self.prefix}_product_{kind}({target}, {vector}, {table}, {outputs}, {inputs});")
+
+    def refuse(self, operation: Operation, what: str) -> Exception:
+        return refuse(operation.kind, operation.name, what)
+
+    def known(self, operation: Operation, place: int) -> np.ndarray | None:
+        """An input whose content must be known; None where it is absent."""
+        value = operation.input(place)
+        if value is None:
+            return None
+        if value.constant is None:
+            raise self.refuse(operation, f"its input {value.name} is not constant")
+        return value.constant
