@@ -56,6 +56,7 @@ def add_stream(
         return StreamPart(None, {"refused": "not asked for"})
     try:
         stream = derive_stream(model, graph)
+        _require_plain_states(stream.contract)
         step = choose_step(stream)
         sessions = [_save_and_open(each, staging) for each in (stream, step)]
         module, arguments, cases = original
@@ -68,6 +69,17 @@ def add_stream(
             raise
         return StreamPart(None, {"refused": str(error)})
     return StreamPart(stream, report.to_dict(), step)
+
+
+def _require_plain_states(contract: GraphContract) -> None:
+    for pair in contract.states:
+        dims = contract.input(pair.input).dims
+        folded = [dim for dim in dims if isinstance(dim, str) and not dim.isidentifier()]
+        if folded:
+            raise StreamError(
+                f"a state must have one row a sequence, {pair.input!r} has an axis of {folded[0]}. "
+                "Run whole sequences."
+            )
 
 
 def _save_and_open(stream: Stream | None, folder: Path) -> Session | None:

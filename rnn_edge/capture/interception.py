@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from rnn_edge.capture import layers, packing, padding, pooling, substitutes, values
+from rnn_edge.capture import bags, layers, packing, padding, pooling, substitutes, values
 
 _KERNELS = torch._C._VariableFunctions
 
@@ -74,6 +74,11 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     _KERNELS._pad_packed_sequence: packing.pad,
     torch.max_pool1d: pooling.max_pool1d,
     functional.max_pool1d: pooling.max_pool1d,
+    torch.avg_pool1d: pooling.avg_pool1d,
+    torch.max_pool2d: pooling.max_pool2d,
+    functional.max_pool2d: pooling.max_pool2d,
+    torch._C._nn.avg_pool2d: pooling.avg_pool2d,
+    functional.embedding_bag: bags.embedding_bag,
     torch._C._nn.pad_sequence: padding.pad_sequence,
     torch.linalg.inv: substitutes.invert,
     torch.inverse: substitutes.invert,
@@ -81,6 +86,9 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.linalg.solve: substitutes.solve,
     torch.take_along_dim: substitutes.take_along_dim,
     torch.Tensor.take_along_dim: substitutes.take_along_dim,
+    torch.cdist: substitutes.distances,
+    torch.median: substitutes.median,
+    torch.Tensor.median: substitutes.median,
     torch.linspace: substitutes.space_evenly,
     torch.Tensor.numpy: values.leave_torch,
     torch.Tensor.__getitem__: values.take_items,

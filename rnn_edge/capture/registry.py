@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from rnn_edge.capture.decomposition import is_translatable
 from rnn_edge.capture.translation import TRANSLATIONS
 
 # Read by every onnxruntime of the last years, web and mobile builds included.
@@ -34,6 +35,10 @@ def to_onnx(exported: ExportedProgram) -> torch.onnx.ONNXProgram:
         return program
     from torch.onnx._internal.exporter import _core
 
+    known = {entries[0].fx_target for entries in registry.functions.values()}
+    if is_translatable(exported, known):
+        # Asked to take itself apart, it answers that nothing is to be done.
+        exported.run_decompositions = lambda *_: exported
     return _core.export(
         exported, (), None, registry=registry, dynamic_shapes=None, input_names=None,
         output_names=None, optimize=False, opset_version=OPSET, verbose=False,

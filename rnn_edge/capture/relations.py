@@ -31,7 +31,7 @@ def refuse_relations(exported: ExportedProgram, symbols: Mapping[str, str]) -> N
     environment = _find_environment(exported)
     for guard in environment.guards if environment is not None else ():
         assert environment is not None
-        relation = environment.replace(guard.expr)
+        relation = _unify(environment.replace(guard.expr), symbols)
         place: Any = guard.sloc.framework_loc
         names = {s: symbols.get(str(s), "") for s in relation.free_symbols}
         axes = sorted(set(names.values()) - {""})
@@ -45,6 +45,14 @@ def refuse_relations(exported: ExportedProgram, symbols: Mapping[str, str]) -> N
             f"forward() must do the same whatever the sizes of {' and '.join(map(repr, axes))} "
             f"are, got a choice by {text}{where}. {_find_change(relation)}"
         )
+
+
+def _unify(relation: sympy.Basic, symbols: Mapping[str, str]) -> sympy.Basic:
+    """``relation`` with one symbol an axis: an axis of two inputs has two until they meet."""
+    first: dict[str, sympy.Symbol] = {}
+    for symbol in sorted(relation.free_symbols, key=str):
+        first.setdefault(symbols.get(str(symbol)) or str(symbol), symbol)
+    return relation.subs({s: first[symbols.get(str(s)) or str(s)] for s in relation.free_symbols})
 
 
 def _find_change(relation: sympy.Basic) -> str:

@@ -54,3 +54,20 @@ def space_evenly(
 
 def _is_real(dtype: torch.dtype | None) -> bool:
     return dtype is None or dtype.is_floating_point
+
+
+def distances(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
+    """torch.cdist from the differences of all pairs, which is also its most exact form."""
+    return torch.linalg.vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
+
+
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """torch.median by sorting; of two values in the middle torch takes the lower."""
+    if dim is None:
+        flat = input.flatten()
+        return torch.sort(flat)[0].select(0, (flat.shape[0] - 1) // 2)
+    middle = (input.shape[dim] - 1) // 2
+    values, places = (each.narrow(dim, middle, 1) for each in torch.sort(input, dim=dim))
+    if not keepdim:
+        values, places = values.squeeze(dim), places.squeeze(dim)
+    return torch.return_types.median((values, places))

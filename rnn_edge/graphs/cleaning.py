@@ -7,6 +7,7 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 
 from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls
+from rnn_edge.graphs.reduced_axes import CountAxesFromFront
 from rnn_edge.graphs.zero_state import DropZeroStates
 
 # Weights of any size are folded: reordering gates at run time would cost at every call.
@@ -17,6 +18,7 @@ def clean(model: ir.Model) -> None:
     """Fold constants, drop zero states, merge equal nodes, remove what is not used."""
     _optimize(model)
     DropZeroStates()(model)
+    CountAxesFromFront()(model)
     # Each use of the lengths casts them, each packing reads the same sizes again.
     common.CommonSubexpressionEliminationPass()(model)
     _optimize(model)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 import rnn_edge
 from rnn_edge.capture.pooling import max_pool1d
+from rnn_edge.errors import ExportError
 
 
 class PooledThenGRU(nn.Module):
@@ -52,3 +53,15 @@ def test_form_for_two_axes_equals_torch(
     expected = functional.max_pool1d(x, 2, stride, padding, ceil_mode=ceil_mode)
     torch.testing.assert_close(max_pool1d(x, 2, stride, padding, 1, ceil_mode), expected)
     torch.testing.assert_close(max_pool1d(x[0], (2,), stride, padding, 1, ceil_mode), expected[0])
+
+
+class WindowOfHalf(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.avg_pool1d(x.transpose(1, 2), x.shape[1] // 2)
+
+
+def test_window_that_follows_part_of_the_length_is_refused(tmp_path: Path) -> None:
+    axes = [("batch", "sequence", None)]
+    with pytest.raises(ExportError, match="window must be a number or as long as the axis"):
+        rnn_edge.export(WindowOfHalf(), (torch.randn(2, 6, 4),), tmp_path / "b", axes=axes)
+    assert list(tmp_path.iterdir()) == []

@@ -66,13 +66,21 @@ PICKED = [
     lambda x: torch.take_along_dim(x, x[:, :, :1].argmax(1, keepdim=True), -2),
     lambda x: torch.take_along_dim(x, x[0].argmax()),
 ]
+SPREAD = [
+    lambda x: torch.median(x, 1).values,
+    lambda x: x.median(-2, keepdim=True),
+    lambda x: x[:, 0].median(),
+    lambda x: torch.cdist(x, x[:, :1] + 1),
+    lambda x: torch.cdist(x, -x, p=1),
+    lambda x: (x[:, 1:] - x[:, :-1]).sum(-1),
+]
 
 
 @pytest.mark.parametrize("dtype", DIGITS, ids=str)
 @pytest.mark.parametrize(
     "functions",
-    [CUMULATIVE, SYSTEMS, NUMBERS, PICKED],
-    ids=["cumulative", "systems", "numbers", "picked"],
+    [CUMULATIVE, SYSTEMS, NUMBERS, PICKED, SPREAD],
+    ids=["cumulative", "systems", "numbers", "picked", "spread"],
 )
 def test_operators_equal_eager_torch_at_unseen_sizes(
     functions: list[Callable[[Tensor], Any]], dtype: torch.dtype, tmp_path: Path

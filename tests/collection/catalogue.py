@@ -19,6 +19,7 @@ from collection import (
     packing_forms,
     real_agents,
     real_speech,
+    real_structures,
     real_text,
     real_vision,
     speech,
@@ -43,6 +44,7 @@ FAMILIES: dict[str, list[Case]] = {
     "real_text": real_text.CASES,
     "real_vision": real_vision.CASES,
     "real_agents": real_agents.CASES,
+    "real_structures": real_structures.CASES,
     "modern_cells": modern_cells.CASES,
     "state_space": [*state_space.CASES, *linear_attention.CASES],
 }
