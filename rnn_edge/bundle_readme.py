@@ -43,7 +43,30 @@ def render_readme(contract: Contract) -> str:
         step = contract.graphs.get("step")
         if step is not None:
             parts.append(f"`{step.file}` takes the same for single steps, and is faster at them.")
+    generate = contract.graphs.get("generate")
+    if generate is not None:
+        parts.append("## Generating\n\n" + _generating(generate))
+        parts.append("```python\n" + _snippet(generate) + "```")
     return "\n\n".join(parts) + "\n"
+
+
+def _generating(graph: GraphContract) -> str:
+    options = "; ".join(
+        f"`{spec.name}` {spec.default:g}" for spec in graph.inputs if spec.default is not None
+    )
+    states = "; ".join(f"`{pair.output}` to `{pair.input}`" for pair in graph.states)
+    return "\n".join(
+        [
+            f"`{graph.file}` reads prompts and writes what follows, all of it in one run:",
+            "",
+            "- Prompts of different lengths share a run, filled up with any valid id; no row "
+            "depends on another.",
+            f"- Options, where there is no wish: {options}.",
+            "- A seed writes the same ids on every runtime; temperature 0 takes the likeliest.",
+            f"- To go on, give {states}, and the last id that was written as the prompt.",
+            "- Check: `generate/test_data_set_0` is a call with the right answers.",
+        ]
+    )
 
 
 def _table(specs: Sequence[TensorSpec]) -> str:
@@ -136,6 +159,8 @@ def _snippet(graph: GraphContract) -> str:
         shape = [sizes.get(dim, 1) if isinstance(dim, str) else dim for dim in spec.dims]
         if spec.lengths_of:
             value = f"np.full({shape}, {sizes[spec.lengths_of]}, np.{spec.dtype})"
+        elif spec.default:
+            value = f"np.array({spec.default:g}, np.{spec.dtype})"
         else:
             value = f"np.zeros({shape}, np.{spec.dtype})"
         lines.append(f'    "{spec.name}": {value},')

@@ -32,6 +32,7 @@ class TensorSpec:
     ``dims`` holds a size for a fixed axis and a name for a dynamic one; axes of one name have one
     size in one call. ``minimum`` and ``maximum`` bound the values (token ids, say), both included.
     ``lengths_of`` names the axis whose valid length, per row, this integer tensor holds.
+    ``default``, of a single number, is what an app gives that has no wish.
     """
 
     name: str
@@ -41,6 +42,7 @@ class TensorSpec:
     minimum: float | None = None
     maximum: float | None = None
     lengths_of: str | None = None
+    default: float | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

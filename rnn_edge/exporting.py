@@ -22,6 +22,7 @@ from rnn_edge.contract import (
 )
 from rnn_edge.errors import ExportError
 from rnn_edge.extras import import_extra
+from rnn_edge.generating import GeneratePart, add_generator, write_generator
 from rnn_edge.streaming import StreamPart, add_stream, save_graph, write_golden_chunks
 from rnn_edge.verification.shapes import BATCH_AXIS
 from rnn_edge.version import VERSION
@@ -79,7 +80,8 @@ def export(
     smallest and largest value of an input; ``limits`` restrict axes further than forward() does;
     ``meanings`` say what a tensor is; ``front_end`` and ``decoder`` say what an app must do before
     and after. ``stream`` asks for stream.onnx, which takes the sequence in chunks: "auto" writes it
-    where the module is causal in time, True fails where it is not.
+    where the module is causal in time, True fails where it is not. Where ``decoder`` reads next
+    characters, generate.onnx is written, which continues prompts in one run.
 
     Raises ExportError when the module cannot be expressed, VerificationError when the graph does
     not give its answers at other sizes, StreamError when it cannot run in chunks as asked; then
@@ -109,11 +111,14 @@ def export(
             graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
             original = (module, captured.arguments, parity.cases)
             part = add_stream(captured.model, graph, session, original, Path(staging), stream)
+            generation = add_generator(part.stream, graph, original[:2], Path(staging), decoder)
     graphs = {"model": graph}
     if part.stream is not None:
         graphs["stream"] = part.stream.contract
     if part.step is not None:
         graphs["step"] = part.step.contract
+    if generation.generator is not None:
+        graphs["generate"] = generation.generator.contract
     contract = Contract(name or Path(out_dir).resolve().name, graphs, task, front_end, decoder)
 
     def fill(folder: Path) -> None:
@@ -133,9 +138,10 @@ def export(
         if part.step is not None:
             path = folder / part.step.contract.file
             save_graph(part.step.model, part.step.contract, path, contract)
+        write_generator(folder, generation, contract)
         (folder / "README.md").write_text(render_readme(contract), encoding="utf-8")
 
-    return write_bundle(out_dir, contract, _evidence(captured, parity, part), fill)
+    return write_bundle(out_dir, contract, _evidence(captured, parity, part, generation), fill)
 
 
 def export_checkpoint(
@@ -252,13 +258,16 @@ def _choose_golden(cases: Sequence[Case]) -> list[Case]:
     return list({id(case): case for case in chosen}.values())
 
 
-def _evidence(captured: Capture, parity: Parity, part: StreamPart) -> dict[str, Any]:
+def _evidence(
+    captured: Capture, parity: Parity, part: StreamPart, generation: GeneratePart
+) -> dict[str, Any]:
     return {
         "producer": f"rnn-edge {VERSION}",
         "versions": {package: _version(package) for package in _PACKAGES},
         "opset": captured.model.graph.opset_imports[""],
         "parity": asdict(parity.report),
         "stream": dict(part.evidence),
+        "generate": dict(generation.evidence),
     }
 
 

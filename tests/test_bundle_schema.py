@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 import rnn_edge
 from rnn_edge import contract
 from rnn_edge.bundle import FORMAT, FORMAT_VERSION, MANIFEST, Bundle, write_bundle
+from rnn_edge.verification.generation import GenerationReport
 from rnn_edge.verification.report import ChunkParity, OutputParity, ParityReport, StreamReport
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -34,6 +35,7 @@ RECORDS = [
     OutputParity,
     StreamReport,
     ChunkParity,
+    GenerationReport,
 ]
 EVIDENCE: dict[str, Any] = {
     "producer": "rnn-edge 0.1.0",
@@ -45,6 +47,7 @@ EVIDENCE: dict[str, Any] = {
     "stream": StreamReport(
         ("ragged",), 0, (ChunkParity("y", 1e-8, 2e-8, 1e-6, {"batch": 2}, "ragged", True),)
     ).to_dict(),
+    "generate": GenerationReport(3, 24, 1e-8, 1e-8).to_dict(),
 }
 WRITERS = [
     tiny_bundles.write_series,

@@ -81,6 +81,8 @@ def stream_line(contract: Contract, evidence: Mapping[str, Any]) -> str:
     count = f"{len(graph.states)} state{'s' * (len(graph.states) != 1)}"
     step = contract.graphs.get("step")
     more = f" Wrote {step.file} for single steps." if step is not None else ""
+    generate = contract.graphs.get("generate")
+    more += f" Wrote {generate.file}, which continues prompts." if generate is not None else ""
     return f"Wrote {graph.file}: {describe_rule(graph.stream)}, {count}.{more}"
 
 

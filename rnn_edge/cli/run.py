@@ -55,6 +55,7 @@ class _Given:
 @click.option("--length", type=int, help="Characters to generate.  [default: 200]")
 @click.option("--temperature", type=float, help="0 takes the likeliest.  [default: 1.0]")
 @click.option("--top-k", type=int, help="Choose among the K likeliest characters only.")
+@click.option("--top-p", type=float, help="Choose among the likeliest of this share.  [default: 1]")
 @click.option("--seed", type=int, help="The same seed generates the same text.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the answers into a PNG file.")
 @click.option(

@@ -53,7 +53,14 @@ class Feed:
         states = contract.state_inputs
         self._rules = {spec.name: _Rule.of(spec, contract.axes) for spec in contract.inputs}
         self._names = tuple(self._rules)
-        self._needed = tuple(name for name in self._rules if name not in states)
+        self._defaults = {
+            spec.name: np.array(spec.default, np.dtype(spec.dtype))
+            for spec in contract.inputs
+            if spec.default is not None and not spec.dims
+        }
+        self._needed = tuple(
+            name for name in self._rules if name not in states and name not in self._defaults
+        )
         self._states = tuple((contract.input(pair.input), pair) for pair in contract.states)
         self._trained = {
             axis: limits.trained_maximum
@@ -65,8 +72,8 @@ class Feed:
         """Every input of the graph by name.
 
         ``arrays`` are named, or in the contract's order. State inputs that are left out get their
-        initial value. Raises InputError naming tensor, axis and value; warns with
-        LongSequenceWarning.
+        initial value, options their default. Raises InputError naming tensor, axis and value;
+        warns with LongSequenceWarning.
         """
         feed: dict[str, np.ndarray] = {}
         sizes: dict[str, tuple[int, str]] = {}
@@ -80,6 +87,8 @@ class Feed:
         for spec, pair in self._states:
             if spec.name not in feed:
                 feed[spec.name] = _initial_state(spec, pair, sizes)
+        for name, array in self._defaults.items():
+            feed.setdefault(name, array)
         for axis, trained in self._trained.items():
             if axis in sizes and sizes[axis][0] > trained:
                 _warn_of_length(axis, sizes[axis], trained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,18 +17,23 @@ from rnn_edge.runtime.session import Session
 
 # Ctrl-C is heard between two runs: a long prompt is read in pieces of this many characters.
 MOST_CHARACTERS_A_RUN = 256
+# A reader sees the text grow; a run of the whole loop for each of so many costs nothing more.
+CHARACTERS_A_PIECE = 16
+_SEEDS = 2**31 - 2
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How to choose characters: ``temperature`` 0 always takes the likeliest one.
 
-    ``top_k`` leaves only that many of the likeliest; a ``seed`` gives the same text again.
+    ``top_k`` leaves only that many of the likeliest, ``top_p`` those of the likeliest that together
+    have at least this probability; a ``seed`` gives the same text again.
     """
 
     length: int = 200
     temperature: float = 1.0
     top_k: int | None = None
+    top_p: float = 1.0
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -38,6 +44,7 @@ class Sampling:
                     ("length", self.length, "at least 1", self.length >= 1),
                     ("temperature", self.temperature, "0 or more", 0 <= self.temperature < np.inf),
                     ("top_k", self.top_k, "at least 1", self.top_k is None or self.top_k >= 1),
+                    ("top_p", self.top_p, "above 0 and at most 1", 0 < self.top_p <= 1),
                     ("seed", self.seed, "0 or more", self.seed is None or self.seed >= 0),
                 )
                 if not right
@@ -68,14 +75,55 @@ def generate(
     return _continue(_Reader(session, len(front_end.vocabulary)), ids, front_end, decoder, sampling)
 
 
+def write(
+    session: Session,
+    front_end: CharacterFrontEnd,
+    decoder: NextCharacterDecoder,
+    prompt: str | None,
+    sampling: Sampling,
+) -> Iterator[str]:
+    """As ``generate``, by a bundle's generating graph: the text that every app gets of a seed."""
+    if prompt is None:
+        ids = [_line_start(front_end, decoder)]
+    else:
+        ids = characters(front_end, prompt, "prompt").tolist()
+    return _pieces(session, ids, front_end, sampling)
+
+
+def _pieces(
+    session: Session, ids: list[int], front_end: CharacterFrontEnd, sampling: Sampling
+) -> Iterator[str]:
+    seed = secrets.randbelow(_SEEDS) if sampling.seed is None else sampling.seed
+    carried = {"seed": np.array([seed], np.int64)}
+    options = {
+        "temperature": np.array(sampling.temperature, np.float32),
+        "top_k": np.array(sampling.top_k or 0),
+        "top_p": np.array(sampling.top_p, np.float32),
+    }
+    tokens = session.contract.inputs[0].name
+    left = sampling.length
+    while left:
+        count = min(left, CHARACTERS_A_PIECE)
+        prompt = {tokens: np.array([ids]), "lengths": np.array([len(ids)])}
+        outputs = session.run_named(options | carried | prompt | {"max_new": np.array(count)})
+        carried = {pair.input: outputs[pair.output] for pair in session.contract.states}
+        ids = outputs["generated"][0, -1:].tolist()
+        left -= count
+        yield from (front_end.vocabulary[place] for place in outputs["generated"][0])
+
+
 def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) -> int:
     """One id for ``logits`` float[vocabulary], -inf for what must never come; ties: the first."""
     if sampling.temperature == 0:
         return int(logits.argmax())
     scaled = (logits - logits.max()) / sampling.temperature
+    order = np.argsort(-scaled, kind="stable")
     if sampling.top_k is not None and sampling.top_k < len(scaled):
-        order = np.argsort(-scaled, kind="stable")
         scaled[order[sampling.top_k :]] = -np.inf
+    if sampling.top_p < 1:
+        likelihoods = softmax(scaled)[order]
+        before = np.cumsum(likelihoods) - likelihoods
+        scaled[order[before >= sampling.top_p]] = -np.inf
     sums = np.cumsum(softmax(scaled))
     place = int(np.searchsorted(sums, random.random() * sums[-1], side="right"))
     return min(place, len(sums) - 1)

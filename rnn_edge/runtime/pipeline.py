@@ -22,9 +22,12 @@ from rnn_edge.errors import InputError
 from rnn_edge.runtime import front_ends
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.decoders import Answer, decode
-from rnn_edge.runtime.generation import Sampling, generate
+from rnn_edge.runtime.generation import Sampling, generate, write
 from rnn_edge.runtime.session import Session
 from rnn_edge.text_file import decode_text
+
+# The graph of a bundle that writes a text in one run.
+GENERATE = "generate"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Pipeline:
         self, source: Bundle | str | Path, provider: str = "cpu", *, threads: int | None = None
     ) -> None:
         self.session = Session(source, provider, threads=threads)
+        self._threads = threads
         about = self.session.about
         self.front_end: FrontEnd = (
             about.front_end if about and about.front_end else None
@@ -115,6 +119,10 @@ class Pipeline:
                 f"{self.session.path} must be a language model to generate text, it is not. "
                 "Give it inputs instead of a prompt."
             )
+        bundle = self.session.bundle
+        if bundle is not None and GENERATE in bundle.contract.graphs:
+            writer = Session(bundle, self.session.provider, graph=GENERATE, threads=self._threads)
+            return write(writer, self.front_end, self.decoder, prompt, sampling)
         return generate(self.session, self.front_end, self.decoder, prompt, sampling)
 
     @property

@@ -80,8 +80,7 @@ class Session:
         a few groups of alike lengths, with the same answers. Raises InputError when an array does
         not fit the contract; warns with LongSequenceWarning above the trained length.
         """
-        given = arrays[0] if len(arrays) == 1 and isinstance(arrays[0], Mapping) else arrays
-        feed = self._feed.build(given)
+        feed = self.fill(*arrays)
         if self._ragged is not None:
             joined = self._ragged.run(feed, self._run_once)
             if joined is not None:
@@ -97,6 +96,11 @@ class Session:
                 f"{short_message(error)}. Check the inputs against `rnn-edge inspect`."
             ) from None
         return outputs
+
+    def fill(self, *arrays: Any) -> dict[str, np.ndarray]:
+        """Every input that ``run`` would give to ONNX Runtime for ``arrays``, by name."""
+        given = arrays[0] if len(arrays) == 1 and isinstance(arrays[0], Mapping) else arrays
+        return self._feed.build(given)
 
     def run_named(self, *arrays: Any) -> dict[str, np.ndarray]:
         """As ``run``, the outputs by name."""

@@ -1,0 +1,83 @@
+"""Generating graphs: derived from a language model's stream graph, proved, written beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnn_edge.contract import Contract, Decoder, GraphContract, NextCharacterDecoder
+from rnn_edge.errors import ExportError, VerificationError
+from rnn_edge.runtime import Session
+from rnn_edge.streaming import save_graph
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnn_edge.capture.arguments import Arguments
+    from rnn_edge.graphs.streaming import Stream
+
+
+@dataclass(frozen=True)
+class GeneratePart:
+    """What an export learns of generating: a graph with its evidence and golden inputs."""
+
+    generator: Stream | None
+    evidence: Mapping[str, Any]
+    golden: Mapping[str, np.ndarray]
+
+
+def add_generator(
+    stream: Stream | None,
+    model: GraphContract,
+    original: tuple[nn.Module, Arguments],
+    staging: Path,
+    decoder: Decoder | None,
+) -> GeneratePart:
+    """Derive the graph that generates and hold it against the eager module.
+
+    There is one for a module whose outputs are decoded as next characters and that streams;
+    otherwise, the reason becomes the evidence.
+    """
+    from rnn_edge.capture import evaluating
+    from rnn_edge.graphs.generation import derive_generator
+    from rnn_edge.verification.generation import check_generation
+    from rnn_edge.verification.oracle import Oracle
+
+    if not isinstance(decoder, NextCharacterDecoder):
+        return GeneratePart(None, {"refused": "no decoder of next characters"}, {})
+    if stream is None:
+        return GeneratePart(None, {"refused": "a model that does not stream"}, {})
+    try:
+        generator = derive_generator(stream, decoder.never)
+        session = Session(_save(generator, staging), trusted=True)
+        module, arguments = original
+        with evaluating(module):
+            oracle = Oracle(module, arguments)
+            report, golden = check_generation(session, model, oracle, decoder.never)
+    except (ExportError, VerificationError) as error:
+        return GeneratePart(None, {"refused": str(error)}, {})
+    return GeneratePart(generator, report.to_dict(), golden)
+
+
+def write_generator(folder: Path, part: GeneratePart, about: Contract) -> None:
+    """Write generate.onnx and ``generate/test_data_set_0`` into ``folder``, if there is such."""
+    from rnn_edge.verification.golden import write_golden_set
+
+    if part.generator is None:
+        return
+    path = _save(part.generator, folder, about)
+    session = Session(path, trusted=True)
+    inputs = session.fill(part.golden)
+    place = folder / "generate"
+    place.mkdir()
+    write_golden_set(place, 0, inputs, session.run_named(inputs))
+
+
+def _save(generator: Stream, folder: Path, about: Contract | None = None) -> Path:
+    path = folder / generator.contract.file
+    save_graph(generator.model, generator.contract, path, about)
+    return path

@@ -1,0 +1,290 @@
+"""A graph for chunks becomes one that reads prompts and writes what follows them, in one run.
+
+The model's own graph stands in it three times: for the part of the prompts that every row has, in
+a Loop over what longer prompts have left, and in the Loop that writes. The weights stand once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from rnn_edge.contract import AxisLimits, GraphContract, StatePair, TensorSpec
+from rnn_edge.errors import ExportError
+from rnn_edge.graphs.cleaning import clean
+from rnn_edge.graphs.generation.choice import MODULUS, choose
+from rnn_edge.graphs.generation.writing import Weights, Writer, name_apart, variable
+from rnn_edge.graphs.streaming.step import derive_step
+from rnn_edge.graphs.streaming.stream import Stream
+
+GENERATE_FILE = "generate.onnx"
+_LARGEST_ID = 2.0**31
+
+LENGTHS = TensorSpec(
+    "lengths", "int64", ("batch",), "valid ids of each prompt", None, None, "prompt"
+)
+OPTIONS = (
+    TensorSpec("max_new", "int64", (), "ids to write at most", 1, _LARGEST_ID, default=200),
+    TensorSpec("temperature", "float32", (), "0 takes the likeliest", 0, None, default=1),
+    TensorSpec("top_k", "int64", (), "choose among so many likeliest; 0: all", 0, None, default=0),
+    TensorSpec("top_p", "float32", (), "choose among the likeliest of this share", 0, 1, default=1),
+    TensorSpec("end", "int64", (), "the id that ends a row; -1: none", -1, None, default=-1),
+)
+SEED = TensorSpec("seed", "int64", ("batch",), "the same seed writes the same ids", 0, None)
+WRITTEN = (
+    TensorSpec("generated", "int64", ("batch", "new"), "the ids that follow, then the end again"),
+    TensorSpec("generated_lengths", "int64", ("batch",), "ids of each row, the end included"),
+    TensorSpec("log_probabilities", "float32", ("batch", "new"), "of each id before temperature"),
+)
+SEED_AFTER = TensorSpec("seed_n", "int64", ("batch",), "the seed that goes on from here")
+_STATE_AFTER = "state that has read all but the last id; go on from it with that id as the prompt"
+
+
+def derive_generator(stream: Stream, never: Sequence[int] = ()) -> Stream:
+    """The graph that continues prompts with the model of ``stream``; ``stream`` stays as it is.
+
+    ``stream`` takes int64[batch, sequence] ids and gives float32[batch, sequence, vocabulary]
+    logits first. ``never`` are ids that are not to come. Raises ExportError for other models.
+    """
+    model = _Model(stream)
+    inputs = {spec.name: _declared(spec) for spec in model.inputs}
+    graph = ir.Graph(
+        list(inputs.values()), [], nodes=[], opset_imports=dict(stream.model.graph.opset_imports),
+        name="generate",
+    )  # fmt: skip
+    weights = Weights(graph)
+    writer = Writer(weights)
+    mask = np.zeros(model.vocabulary, np.float32)
+    mask[list(never)] = -np.inf
+    logits, states = _read_prompts(writer, model, inputs)
+    outputs = _write_ids(writer, model, inputs, logits, states, mask if len(never) else None)
+    graph.extend(writer.nodes)
+    for spec in model.outputs:
+        value = outputs[spec.name]
+        end = ir.node("Identity", [value])
+        graph.append(end)
+        end.outputs[0].name = spec.name
+        end.outputs[0].type = ir.TensorType(
+            ir.DataType[spec.dtype.upper().replace("FLOAT32", "FLOAT")]
+        )
+        end.outputs[0].shape = ir.Shape(list(spec.dims))
+        graph.outputs.append(end.outputs[0])
+    function = ir.serde.deserialize_function(choose.to_function_proto())
+    made = ir.Model(graph, ir_version=stream.model.ir_version, functions=[function])
+    common.InlinePass()(made)
+    clean(made)
+    name_apart(made)
+    return Stream(made, model.describe())
+
+
+class _Model:
+    """What a stream graph must be to generate, and how it is called."""
+
+    def __init__(self, stream: Stream) -> None:
+        contract = stream.contract
+        rule = contract.stream
+        assert rule is not None
+        self.stream, self.step = stream, derive_step(stream)
+        self.states = contract.states
+        read = [
+            spec for spec in contract.inputs
+            if spec.name not in contract.state_inputs and spec.name != rule.reset
+        ]  # fmt: skip
+        self.reset = None if rule.reset is None else contract.input(rule.reset)
+        logits = contract.outputs[0]
+        fits = (
+            len(read) == 1 and read[0].dtype == "int64" and read[0].dims == ("batch", rule.axis)
+            and logits.dtype == "float32" and len(logits.dims) == 3
+            and logits.dims[:2] == ("batch", rule.axis) and rule.latency == 0
+        )  # fmt: skip
+        if not fits or isinstance(logits.dims[2], str):
+            raise ExportError(
+                "a model that generates must take int64[batch, sequence] ids and give "
+                f"float32[batch, sequence, vocabulary] logits at each step first, it takes "
+                f"{', '.join(map(str, read))} and gives {logits}. Generate in the app."
+            )
+        self.tokens, self.logits = read[0], logits
+        self.vocabulary = int(logits.dims[2])
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        contract = self.stream.contract
+        tokens = TensorSpec(
+            self.tokens.name, "int64", ("batch", "prompt"), "ids to go on from",
+            self.tokens.minimum, self.tokens.maximum,
+        )  # fmt: skip
+        states = [contract.input(pair.input) for pair in self.states]
+        return (tokens, LENGTHS, *OPTIONS, SEED, *states)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        after = [self.stream.contract.output(pair.output) for pair in self.states]
+        told = [TensorSpec(spec.name, spec.dtype, spec.dims, _STATE_AFTER) for spec in after]
+        return (*WRITTEN, SEED_AFTER, *told)
+
+    def describe(self) -> GraphContract:
+        limits = self.stream.contract.axes.get("batch", AxisLimits())
+        pairs = (*self.states, StatePair(SEED.name, SEED_AFTER.name, 0))
+        axes = {"batch": limits, "prompt": AxisLimits()}
+        return GraphContract(GENERATE_FILE, self.inputs, self.outputs, pairs, axes)
+
+    def call(
+        self, writer: Writer, stream: Stream, ids: ir.Value, states: Sequence[ir.Value]
+    ) -> tuple[ir.Value, list[ir.Value]]:
+        """The logits float32[batch, steps, vocabulary] after ``ids``, and the states."""
+        feed = {self.tokens.name: ids}
+        feed |= {pair.input: state for pair, state in zip(self.states, states, strict=True)}
+        if self.reset is not None:
+            rows = writer.op("Shape", ids, start=0, end=1)
+            no = ir.tensor(np.array([False]))
+            feed[self.reset.name] = writer.op("ConstantOfShape", rows, value=no)
+        outputs = writer.call(stream, feed)
+        return outputs[self.logits.name], [outputs[pair.output] for pair in self.states]
+
+    def choose_rows(
+        self, writer: Writer, rows: ir.Value, new: Sequence[ir.Value], old: Sequence[ir.Value]
+    ) -> list[ir.Value]:
+        """States that are ``new`` in the rows where bool[batch] ``rows`` holds."""
+        return [
+            writer.op("Where", self._beside(writer, rows, pair), after, before)
+            for pair, after, before in zip(self.states, new, old, strict=True)
+        ]
+
+    def _beside(self, writer: Writer, rows: ir.Value, pair: StatePair) -> ir.Value:
+        dims = self.stream.contract.input(pair.input).dims
+        if pair.batch_axis is None:
+            return writer.op("ReduceMax", rows, keepdims=0)
+        shape = [-1 if place == pair.batch_axis else 1 for place in range(len(dims))]
+        return writer.op("Reshape", rows, writer.constant(shape))
+
+
+def _read_prompts(
+    writer: Writer, model: _Model, inputs: Mapping[str, ir.Value]
+) -> tuple[ir.Value, list[ir.Value]]:
+    """The logits float32[batch, vocabulary] after each row's whole prompt, and its states."""
+    tokens, lengths = inputs[model.tokens.name], inputs[LENGTHS.name]
+    shortest = writer.op("ReduceMin", lengths, keepdims=1)
+    common_part = writer.op("Slice", tokens, writer.constant([0]), shortest, writer.constant([1]))
+    states = [inputs[pair.input] for pair in model.states]
+    logits, states = model.call(writer, model.stream, common_part, states)
+    logits = writer.op("Gather", logits, writer.constant(-1), axis=1)
+    longest = writer.op("ReduceMax", lengths, keepdims=1)
+    rest = writer.op("Squeeze", writer.op("Sub", longest, shortest))
+
+    number = variable("number", ir.DataType.INT64, [])
+    goes_on = variable("goes_on", ir.DataType.BOOL, [])
+    carried = [variable("logits_before", ir.DataType.FLOAT, ["batch", model.vocabulary])]
+    carried += _state_variables(model)
+    inner = Writer(writer.weights)
+    place = inner.op("Add", shortest, number)
+    ids = inner.op("Gather", tokens, place, axis=1)
+    found, after = model.call(inner, model.step, ids, carried[1:])
+    inside = inner.op("Less", place, lengths)
+    found = inner.op("Squeeze", found, inner.constant([1]))
+    found = inner.op("Where", inner.op("Unsqueeze", inside, inner.constant([1])), found, carried[0])
+    after = model.choose_rows(inner, inside, after, carried[1:])
+    again = inner.op("Identity", goes_on)
+    outputs = [again, found, *after]
+    body = _body(inner, [number, goes_on, *carried], outputs)
+    logits, *states = writer.repeat(rest, None, [logits, *states], body)
+    return logits, list(states)
+
+
+def _write_ids(
+    writer: Writer,
+    model: _Model,
+    inputs: Mapping[str, ir.Value],
+    logits: ir.Value,
+    states: Sequence[ir.Value],
+    mask: np.ndarray | None,
+) -> dict[str, ir.Value]:
+    """What the graph gives, by name."""
+    end = inputs["end"]
+
+    def pick(to: Writer, logits: ir.Value, random: ir.Value) -> Sequence[ir.Value]:
+        if mask is not None:
+            logits = to.op("Add", logits, to.constant(mask, np.float32))
+        options = [inputs[name] for name in ("temperature", "top_k", "top_p")]
+        return to.ops("choose", [logits, *options, random], 3, domain=choose.opset.domain)
+
+    start = writer.op("Mod", inputs[SEED.name], writer.constant(MODULUS - 1))
+    first, likelihood, random = pick(writer, logits, start)
+    done = writer.op("Equal", first, end)
+    count = writer.op("Sub", inputs["max_new"], writer.constant(1))
+
+    number = variable("number", ir.DataType.INT64, [])
+    goes_on = variable("goes_on", ir.DataType.BOOL, [])
+    token = variable("token", ir.DataType.INT64, ["batch"])
+    drawn = variable("random", ir.DataType.INT64, ["batch"])
+    ended = variable("ended", ir.DataType.BOOL, ["batch"])
+    before = _state_variables(model)
+    inner = Writer(writer.weights)
+    ids = inner.op("Unsqueeze", token, inner.constant([1]))
+    found, after = model.call(inner, model.step, ids, before)
+    found = inner.op("Squeeze", found, inner.constant([1]))
+    chosen, inner_likelihood, next_random = pick(inner, found, drawn)
+    running = inner.op("Not", ended)
+    chosen = inner.op("Where", ended, token, chosen)
+    next_random = inner.op("Where", ended, drawn, next_random)
+    after = model.choose_rows(inner, running, after, before)
+    now_ended = inner.op("Or", ended, inner.op("Equal", chosen, end))
+    outputs = [
+        _any_running(inner, now_ended), chosen, next_random, now_ended, *after,
+        inner.op("Identity", chosen), inner_likelihood, running,
+    ]  # fmt: skip
+    body = _body(inner, [number, goes_on, token, drawn, ended, *before], outputs)
+    results = writer.repeat(count, _any_running(writer, done), [first, random, done, *states], body)
+    last = 3 + len(states)
+    more, more_likely, more_running = results[last:]
+    return {
+        "generated": _in_rows(writer, first, more),
+        "log_probabilities": _in_rows(
+            writer, likelihood, _unless(writer, more_likely, more_running)
+        ),
+        "generated_lengths": _count(writer, first, more_running),
+        SEED_AFTER.name: results[1],
+    } | {pair.output: value for pair, value in zip(model.states, results[3:last], strict=True)}
+
+
+def _any_running(writer: Writer, ended: ir.Value) -> ir.Value:
+    numbers = writer.op("Cast", ended, to=int(ir.DataType.INT32))
+    return writer.op(
+        "Equal", writer.op("ReduceMin", numbers, keepdims=0), writer.constant(0, np.int32)
+    )
+
+
+def _unless(writer: Writer, numbers: ir.Value, running: ir.Value) -> ir.Value:
+    return writer.op("Where", running, numbers, writer.constant(0.0, np.float32))
+
+
+def _in_rows(writer: Writer, first: ir.Value, more: ir.Value) -> ir.Value:
+    """[batch] and the [new - 1, batch] after it as [batch, new]."""
+    rows = writer.op("Shape", first)
+    # A Loop that never ran leaves no batch axis to rely on.
+    shape = writer.op("Concat", writer.op("Shape", more, start=0, end=1), rows, axis=0)
+    more = writer.op("Reshape", more, shape, allowzero=1)
+    first = writer.op("Unsqueeze", first, writer.constant([0]))
+    return writer.op("Transpose", writer.op("Concat", first, more, axis=0), perm=[1, 0])
+
+
+def _count(writer: Writer, first: ir.Value, running: ir.Value) -> ir.Value:
+    ones = writer.op("ConstantOfShape", writer.op("Shape", first), value=ir.tensor(np.array([1])))
+    numbers = _in_rows(writer, ones, writer.op("Cast", running, to=int(ir.DataType.INT64)))
+    return writer.op("ReduceSum", numbers, writer.constant([1]), keepdims=0)
+
+
+def _state_variables(model: _Model) -> list[ir.Value]:
+    specs = [model.stream.contract.input(pair.input) for pair in model.states]
+    return [_declared(spec, f"{spec.name}.before") for spec in specs]
+
+
+def _declared(spec: TensorSpec, name: str | None = None) -> ir.Value:
+    kind = ir.DataType.from_numpy(np.dtype(spec.dtype))
+    return variable(name or spec.name, kind, spec.dims)
+
+
+def _body(writer: Writer, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> ir.Graph:
+    return ir.Graph(list(inputs), list(outputs), nodes=writer.nodes, name="body")
