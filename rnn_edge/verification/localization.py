@@ -48,10 +48,11 @@ def compare_layers(
     """Every recurrent node of the graph against its layer of ``module``, in the graph's order.
 
     Each layer's truth is float64 torch, fed with what the eager module feeds it. Nodes that come
-    from no nn.RNN, nn.LSTM or nn.GRU are left out; so is everything when the graph does not run.
+    from no nn.RNN, nn.LSTM or nn.GRU are left out, and those in a loop's body, whose outputs do
+    not leave it; so is everything when the graph does not run.
     """
     model = ir.load(model_path)
-    nodes = [node for node in model.graph.all_nodes() if node.op_type in _RECURRENT]
+    nodes = [node for node in model.graph if node.op_type in _RECURRENT]
     expected = _layer_outputs(module, arguments, inputs)
     found = _run_with_layer_outputs(model, nodes, inputs)
     numbers: dict[str, int] = {}

@@ -9,5 +9,4 @@ FAILING = {
     "real_text-PointerGenerator": "a Scan whose body names an output that it does not compute",
     "real_vision-AttentionOCR": "a number of the sizes is handed into a Scan beside tensors",
     "modern_cells-QRNNPooling": "zip() over three tensors: the iterations seem to differ",
-    "state_space-HippoLegS": "a quotient by the step's number is no straight line",
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnn_edge.capture.rolling.affine import Affine, fit
+from rnn_edge.capture.rolling.curves import Curve, fit_curve
 from rnn_edge.capture.rolling.program import (
     Argument,
     Collected,
@@ -256,11 +257,14 @@ def merge_constants(versions: Sequence[Any], points: Sequence[tuple[Sizes, int]]
         return head
     if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in versions):
         whole = all(isinstance(version, int) for version in versions)
-        value = fit(points, [version if whole else float(version) for version in versions])
+        numbers = [version if whole else float(version) for version in versions]
+        value: Affine | Curve | None = fit(points, numbers)
+        if value is None:
+            value = fit_curve(points, numbers)
         if value is not None:
             return Number(value, whole)
     raise NotRollableError(
-        f"numbers in a loop must follow the step or the sizes in a straight line, got "
+        f"numbers in a loop must follow the step or the sizes by a formula, got "
         f"{', '.join(str(version) for version in versions[:4])} at {line}. "
         "Compute them from a tensor, torch.arange(x.shape[1]) say."
     )

@@ -12,6 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from rnn_edge.capture.rolling.affine import Affine
 from rnn_edge.capture.rolling.alignment import NotRollableError
+from rnn_edge.capture.rolling.curves import Curve
 from rnn_edge.capture.rolling.program import (
     Argument,
     Loop,
@@ -44,7 +45,7 @@ class Selected:
 
     x: Any
     dim: int
-    index: Affine
+    index: Affine | Curve
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Buffer:
     initial: Any
     source: OwnValue | LoopValue
     dim: int
-    index: Affine | None
+    index: Affine | Curve | None
     at_end: bool = True
 
 
@@ -205,14 +206,15 @@ class BodyBuilder:
             return self._emit_window(loop, step, iteration)
         if step.target is _ATEN.select_scatter.default:
             return self._emit_write(loop, step, iteration)
-        target: Any = replay(step.target)
-        arguments = rebuild(
+        args, kwargs = rebuild(
             (step.args, step.kwargs), lambda leaf: self._leaf(loop, leaf, iteration)
         )
-        args, kwargs = arguments
-        if any(self._follows(value, iteration) for value in walk((step.args, step.kwargs))):
-            # With a tensor in the place of a number another overload is meant.
-            target = target.overloadpacket
+        numbers_given = any(
+            isinstance(value, Number)
+            and Number(value.value.substitute(iteration), value.whole).is_given
+            for value in walk((step.args, step.kwargs))
+        )
+        target = replay(step.target, numbers_given)
         return self._graph.call_function(target, tuple(args), kwargs)
 
     def _follows(self, value: Any, iteration: Affine) -> bool:
@@ -239,7 +241,8 @@ class BodyBuilder:
     def _emit_window(self, loop: Loop, step: RolledStep, iteration: Affine) -> Node:
         """x[:, t : t + 2]: a window of fixed width that moves."""
         x, dim, *ends = step.args
-        places = [end.value.substitute(iteration) for end in ends if isinstance(end, Number)]
+        given = [end.value.substitute(iteration) for end in ends if isinstance(end, Number)]
+        places = [place for place in given if isinstance(place, Affine)]
         width = places[1].minus(places[0]) if len(places) == 2 and len(ends) == 2 else None
         if width is None or not width.is_constant:
             raise NotRollableError(

@@ -117,7 +117,7 @@ class Equations:
                 map(self.is_constant, self.arguments(self.step(value.step)))
             )
         if isinstance(value, Number):
-            return not value.value.by_iteration
+            return value.value.is_constant
         return not isinstance(value, (LoopValue, Collected))
 
     def is_affine(self, step: RolledStep) -> bool:
@@ -145,7 +145,7 @@ class Equations:
         if isinstance(value, (OwnValue, PlainValue, LoopValue, Source)) and key in known:
             return known[key]
         if isinstance(value, Number):
-            if value.value.by_iteration:
+            if not value.value.is_constant:
                 raise NotPolynomialError
             return value.value.at(self._sizes)
         if isinstance(value, Source):

@@ -9,14 +9,21 @@ from typing import Any, TypeAlias
 import torch
 
 from rnn_edge.capture.rolling.affine import Affine
+from rnn_edge.capture.rolling.curves import Curve
 
 
 @dataclass(frozen=True)
 class Number:
     """A number among the arguments; ``whole`` when it is an integer."""
 
-    value: Affine
+    value: Affine | Curve
     whole: bool
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is a tensor to the operator that takes it: no constant, nor a size."""
+        moves = bool(self.value.by_iteration)
+        return moves or (not self.whole and not self.value.is_constant)
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,42 @@ _REPLAYED: dict[Any, Any] = {
 }
 
 
-def replay(target: Callable[..., Any]) -> Callable[..., Any]:
-    """The operator that gives what ``target`` gave, for tensors of any layout."""
+def replay(target: Callable[..., Any], numbers_given: bool = False) -> Callable[..., Any]:
+    """The operator that gives what ``target`` gave, for tensors of any layout.
+
+    ``numbers_given`` tells that it gets a tensor in the place of a number.
+    """
+    if numbers_given:
+        # Another overload is meant, where there is one.
+        other: Callable[..., Any] = getattr(target, "overloadpacket", target)
+        return _FILLING.get(target, other)
     return _REPLAYED.get(target, target)
+
+
+def fill(size: Sequence[Any], value: torch.Tensor, *, dtype: Any = None, **_: Any) -> torch.Tensor:
+    """torch.full() of a number that is a tensor."""
+    if dtype is None:
+        dtype = torch.get_default_dtype() if value.is_floating_point() else torch.int64
+    return value.to(dtype).expand(size)
+
+
+def fill_like(x: torch.Tensor, value: torch.Tensor, *, dtype: Any = None, **_: Any) -> Any:
+    return value.to(dtype or x.dtype).expand(x.shape)
+
+
+def fill_new(x: torch.Tensor, size: Sequence[Any], value: torch.Tensor, **options: Any) -> Any:
+    return fill(size, value, dtype=options.get("dtype") or x.dtype)
+
+
+def make_scalar(value: torch.Tensor, **options: Any) -> torch.Tensor:
+    return fill((), value, dtype=options.get("dtype") or torch.get_default_dtype())
+
+
+_ATEN = torch.ops.aten
+_FILLING: dict[Any, Callable[..., Any]] = {
+    _ATEN.full.default: fill,
+    _ATEN.full_like.default: fill_like,
+    _ATEN.new_full.default: fill_new,
+    _ATEN.scalar_tensor.default: make_scalar,
+    _ATEN.fill.Scalar: fill_like,
+}

@@ -16,6 +16,7 @@ from rnn_edge.capture.rolling.affine import Affine
 from rnn_edge.capture.rolling.alignment import NotRollableError
 from rnn_edge.capture.rolling.body import Body, BodyBuilder, Buffer, Selected, find_buffers
 from rnn_edge.capture.rolling.cells import Cell, read_cell, split_off_cells
+from rnn_edge.capture.rolling.curves import Curve
 from rnn_edge.capture.rolling.mapping import run_at_once
 from rnn_edge.capture.rolling.program import (
     Collected,
@@ -125,10 +126,15 @@ class _Execution:
         if step.target in _JOINING and any(isinstance(v, Collected) for v in walk(step.args[0])):
             return self._join(step)
         args, kwargs = rebuild((step.args, step.kwargs), self._value)
-        return replay(step.target)(*args, **kwargs)
+        numbers_given = any(
+            isinstance(leaf, Number) and leaf.is_given for leaf in walk((step.args, step.kwargs))
+        )
+        return replay(step.target, numbers_given)(*args, **kwargs)
 
     def _value(self, leaf: Any) -> Any:
         match leaf:
+            case Number() if leaf.is_given:
+                return self._number(leaf)
             case Number():
                 return leaf.value.at(self._sizes)
             case Source():
@@ -150,7 +156,7 @@ class _Execution:
         loop = self._loops[value.loop]
         what = (value.step, value.item)
         if not loop.carries:
-            stacked = self._collect(loop, what, value.iteration, Affine(1, value.iteration.by_size))
+            stacked = self._collect(loop, what, value.iteration, Affine(1, (0,) * len(self._sizes)))
             return stacked.select(0, 0)
         results = self._results[value.loop]
         is_last = value.iteration.plus(Affine(1, (0,) * len(self._sizes))) == loop.count
@@ -307,12 +313,16 @@ class _Execution:
     def _numbers(self, what: Number, count: Affine) -> Tensor:
         """[count]: what a number is in each iteration."""
         dtype = torch.int64 if what.whole else torch.float64
-        places = torch.arange(count.at(self._sizes)).to(dtype)
-        sizes = [torch.scalar_tensor(size, dtype=dtype) for size in self._sizes]
-        numbers: Tensor = what.value.at(sizes, places)
-        return numbers
+        return self._number(what, torch.arange(count.at(self._sizes)).to(dtype))
 
-    def _take(self, x: Tensor, dim: int, index: Affine, count: Affine) -> Tensor:
+    def _number(self, what: Number, iteration: Any = 0) -> Tensor:
+        """A number as a tensor, at ``iteration``: one of them, or a tensor of several."""
+        dtype = torch.int64 if what.whole else torch.float64
+        sizes = [torch.scalar_tensor(size, dtype=dtype) for size in self._sizes]
+        number: Tensor = what.value.at(sizes, iteration)
+        return number
+
+    def _take(self, x: Tensor, dim: int, index: Affine | Curve, count: Affine) -> Tensor:
         """[count, ...]: the slices of ``x`` at ``index`` along ``dim``."""
         length = count.at(self._sizes)
         dim = dim % x.dim()
