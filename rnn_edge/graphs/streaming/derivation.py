@@ -179,6 +179,9 @@ class Derivation:
 
     def frames_after(self, clock: Clock, parent_frames: ir.Value) -> ir.Value:
         """How many frames of ``clock`` there are after so many of its parent."""
+        if clock.repeat > 1:
+            factor = self.numbers(clock.repeat)
+            return self.emit("Mul", [parent_frames, factor], like=parent_frames)
         left = self.emit("Sub", [parent_frames, self.numbers(clock.dropped)], like=parent_frames)
         if clock.stride > 1:
             # Those that fill a whole window: floor((n - dropped - 1) / stride) + 1, at least 0.
@@ -202,13 +205,23 @@ class Derivation:
             clock = kind.clock if isinstance(kind, Timed) else None
             if clock is None or clock.parent is not parent:
                 continue
-            if (clock.dropped, clock.stride) == (dropped, stride):
+            if (clock.dropped, clock.stride, clock.repeat) == (dropped, stride, 1):
                 return clock
         before = self.seen(parent)
         frames = self.emit("Add", [before, parent.frames], like=before)
         draft = Clock(total, parent.frames, parent, dropped, stride)
         both = self.frames_after(draft, frames), self.frames_after(draft, before)
         return Clock(total, self.emit("Sub", list(both), like=before), parent, dropped, stride)
+
+    def repeated_clock(self, parent: Clock, repeat: int) -> Clock:
+        """The clock of ``repeat`` frames for each of ``parent``."""
+        for kind in self.kinds.values():
+            clock = kind.clock if isinstance(kind, Timed) else None
+            if clock is not None and clock.parent is parent and clock.repeat == repeat:
+                return clock
+        like = parent.frames
+        frames = self.emit("Mul", [like, self.numbers(repeat)], like=like)
+        return Clock(parent.total * repeat, frames, parent, repeat=repeat)
 
     def _count_steps(self, clock: Clock) -> ir.Value:
         self.in_step = True

@@ -42,6 +42,17 @@ def difference(one: Count, other: Count) -> int | None:
     return int(steady[0]) if np.all(steady == steady[0]) else None
 
 
+def lags(one: Count, other: Count) -> int | None:
+    """The most by which ``one`` is ahead of ``other``, where it is never behind and it is bounded.
+
+    So does ``time`` run ahead of ``time // 3 * 3``.
+    """
+    ahead = one - other
+    most = int(ahead.max())
+    bounded = most == int(ahead[: len(TOTALS) // 2].max()) and most < len(TOTALS) // 4
+    return most if bounded and ahead.min() >= 0 else None
+
+
 @dataclass(frozen=True, eq=False)
 class Clock:
     """A rate at which frames come: that of the input, or that of a strided convolution after it.
@@ -56,10 +67,13 @@ class Clock:
     # Frames of the parent clock that are dropped at the start, and taken for one frame.
     dropped: int = 0
     stride: int = 1
+    # Frames that are made of each frame of the parent clock.
+    repeat: int = 1
 
     @property
     def may_pause(self) -> bool:
-        return self.parent is not None
+        parent = self.parent
+        return parent is not None and (self.repeat == 1 or parent.may_pause)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
-from rnn_edge.graphs.streaming.kinds import Clock, Timed
+from rnn_edge.graphs.streaming.kinds import Clock, Timed, lags
 
 
 def delay(
@@ -93,6 +94,7 @@ def settle(derivation: Derivation, value: ir.Value, kind: Timed) -> tuple[ir.Val
 
     Frames that stand before the first are let in, late; those that are not of the tensor go.
     """
+    kind = unfold(derivation, kind)
     if kind.context:
         derivation.refuse("frames that came before would be counted twice")
     if kind.offset > 0:
@@ -106,6 +108,28 @@ def settle(derivation: Derivation, value: ir.Value, kind: Timed) -> tuple[ir.Val
     kept = derivation.slice_frames(value, kind.axis, first)
     kept.shape = value.shape
     return kept, replace(kind, clock=clock, offset=0, first=None)
+
+
+def unfold(derivation: Derivation, kind: Timed) -> Timed:
+    """Of frames that hold several along the axis of time, those: a rate that is higher."""
+    if kind.outer or not kind.inner or not all(isinstance(size, int) for size in kind.inner):
+        return kind
+    count = math.prod(size for size in kind.inner if isinstance(size, int))
+    if isinstance(kind.lead, ir.Value) or kind.context:
+        derivation.refuse("frames put before the first must go straight into what uses them")
+    return replace(
+        kind, clock=derivation.repeated_clock(kind.clock, count), length=kind.length * count,
+        offset=kind.offset * count, first=None, inner=(),
+    )  # fmt: skip
+
+
+def laid_out_alike(derivation: Derivation, kinds: Sequence[Timed]) -> list[Timed]:
+    """``kinds``, their axes of time merged with the same other axes; refused where they are not."""
+    if len({(kind.outer, kind.inner) for kind in kinds}) > 1:
+        kinds = [unfold(derivation, kind) for kind in kinds]
+    if len({(kind.outer, kind.inner, kind.context) for kind in kinds}) > 1:
+        derivation.refuse("it joins frames that are laid out differently")
+    return list(kinds)
 
 
 def refill(derivation: Derivation, value: ir.Value, kind: Timed) -> tuple[ir.Value, Timed]:
@@ -150,14 +174,15 @@ def _share_clock(
 ) -> tuple[list[ir.Value], list[Timed]]:
     """The same tensors on one clock, where some are on one that only starts later."""
     slowest = max((kind.clock for kind in kinds), key=_depth)
+    if not all(_starts_later(slowest, kind.clock) for kind in kinds):
+        return _retime_all(derivation, values, kinds)
     out, now = [], []
     for value, kind in zip(values, kinds, strict=True):
         while kind.clock is not slowest:
             step = slowest
             while step.parent is not None and step.parent is not kind.clock:
                 step = step.parent
-            if step.parent is None or step.stride != 1:
-                derivation.refuse("it joins frames of different rates")
+            assert step.parent is not None
             late = kind.offset + step.dropped
             if late < 0:
                 derivation.refuse("it joins frames of different rates")
@@ -166,6 +191,49 @@ def _share_clock(
         out.append(value)
         now.append(kind)
     return out, now
+
+
+def _starts_later(clock: Clock, other: Clock) -> bool:
+    """Whether ``clock`` is ``other`` without some frames at the start."""
+    step: Clock | None = clock
+    while step is not None and step is not other:
+        if step.stride != 1 or step.repeat != 1:
+            return False
+        step = step.parent
+    return step is other
+
+
+def _retime_all(
+    derivation: Derivation, values: Sequence[ir.Value], kinds: Sequence[Timed]
+) -> tuple[list[ir.Value], list[Timed]]:
+    """The same tensors on the one clock of theirs that is never ahead of another."""
+    ready = [settle(derivation, v, kind) for v, kind in zip(values, kinds, strict=True)]
+    clocks = [kind.clock for _, kind in ready]
+    slowest = min(clocks, key=lambda clock: int(clock.total.sum()))
+    moved = [_retime(derivation, value, kind, slowest) for value, kind in ready]
+    return [value for value, _ in moved], [kind for _, kind in moved]
+
+
+def _retime(
+    derivation: Derivation, value: ir.Value, kind: Timed, clock: Clock
+) -> tuple[ir.Value, Timed]:
+    """``value`` on a clock that is at most some frames behind its own: those wait in a state."""
+    if kind.clock is clock:
+        return value, kind
+    most = lags(kind.clock.total, clock.total)
+    if most is None:
+        derivation.refuse("it joins frames of different rates")
+    first = derivation.emit(
+        "Sub", [derivation.seen(clock), derivation.seen(kind.clock)], like=clock.frames
+    )
+    joined = value
+    if most:
+        joined = join_context(derivation, value, kind, most)
+        first = derivation.emit("Add", [first, derivation.numbers(most)], like=first)
+    end = derivation.emit("Add", [first, clock.frames], like=first)
+    kept = derivation.slice_frames(joined, kind.axis, first, end)
+    kept.shape = value.shape
+    return kept, replace(kind, clock=clock, offset=0, lead=None, first=None)
 
 
 def _depth(clock: Clock) -> int:

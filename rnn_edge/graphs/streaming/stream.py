@@ -25,7 +25,8 @@ from rnn_edge.graphs.streaming.kinds import (
     difference,
 )
 from rnn_edge.graphs.streaming.rules.table import RULES
-from rnn_edge.graphs.streaming.shifting import delay, settle
+from rnn_edge.graphs.streaming.shapes import infer_shapes
+from rnn_edge.graphs.streaming.shifting import delay, settle, unfold
 
 STREAM_FILE = "stream.onnx"
 
@@ -59,7 +60,7 @@ def derive_stream(
     FoldConstantFills()(copy)
     clean(copy)
     # Shapes that an exporter left out are needed to follow the axis of time.
-    common.ShapeInferencePass()(copy)
+    infer_shapes(copy)
     contract, axis, length = loosen(copy, contract, axis)
     derivation = Derivation(copy, batch if _has_axis(contract, batch) else None, reset)
     derivation.fixed = length
@@ -204,18 +205,22 @@ def _settle_outputs(
         producer = value.producer()
         derivation.node = producer or graph[-1]
         if isinstance(kind, Counted):
-            _tell_length(derivation, value, kind, place, clock)
+            _tell_length(derivation, value, kind, place)
         if not isinstance(kind, Timed):
             continue
-        if not kind.plain or kind.context:
-            derivation.refuse(f"output {value.name} merges time with other axes")
         name = value.name
         end = ir.node("Identity", [value])
         graph.append(end)
         derivation.node = end
+        kind = unfold(derivation, kind)
+        if not kind.plain or kind.context:
+            derivation.node = producer or graph[-1]
+            derivation.refuse(f"output {value.name} merges time with other axes")
         ready, settled = settle(derivation, value, kind)
         early = difference(settled.clock.total, settled.length)
-        if early is not None and early > 0:
+        if early is None:
+            derivation.refuse("whether its last frames so far are of it depends on what comes")
+        if early > 0:
             # The last frames so far are not of it: whether more come is not known yet.
             ready, settled = settle(derivation, *delay(derivation, ready, settled, early))
         end.replace_input_with(0, ready)
@@ -228,23 +233,27 @@ def _settle_outputs(
     return latency, rates
 
 
-def _tell_length(
-    derivation: Derivation, value: ir.Value, kind: Counted, place: int, clock: Clock
-) -> None:
+def _tell_length(derivation: Derivation, value: ir.Value, kind: Counted, place: int) -> None:
     """An output that is a length: that of all that has come so far."""
-    if kind.single is None or difference(kind.single, clock.total) is None:
+    clock = None if kind.single is None else derivation.clock_of(kind.single)
+    ahead = None if clock is None else difference(np.asarray(kind.single), clock.total)
+    if clock is None or ahead is None:
         derivation.refuse(f"output {value.name} needs the length of the whole sequence")
     graph, name = derivation.graph, value.name
     end = ir.node("Identity", [value])
     graph.append(end)
     derivation.node = end
-    seen = derivation.seen(clock)
     assert value.dtype is not None
-    if value.dtype != ir.DataType.INT64:
-        seen = derivation.emit("Cast", [seen], {"to": int(value.dtype)}, like=value)
+    total = derivation.emit("Add", [derivation.seen(clock), clock.frames], like=clock.frames)
+    if ahead:
+        total = derivation.emit("Add", [total, derivation.numbers(ahead)], like=total)
+    total = derivation.emit("Cast", [total], {"to": int(value.dtype)}, like=value)
     if derivation.rank(value) == 0:
-        seen = derivation.emit("Squeeze", [seen, derivation.numbers(0)], like=value)
-    end.replace_input_with(0, derivation.emit("Add", [value, seen], like=value))
+        total = derivation.emit("Squeeze", [total, derivation.numbers(0)], like=value)
+    else:
+        rows = derivation.emit("Shape", [value], like=derivation.numbers(0))
+        total = derivation.emit("Expand", [total, rows], like=value)
+    end.replace_input_with(0, total)
     value.name = derivation.name_for(f"{name}_chunk")
     output = end.outputs[0]
     output.name, output.type, output.shape = name, value.type, value.shape

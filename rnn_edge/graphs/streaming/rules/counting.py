@@ -197,6 +197,7 @@ def fill_frames(derivation: Derivation, node: ir.Node, place: int) -> None:
     times = [axis for axis, item in enumerate(items) if _follows_time(item)]
     still = derivation.kind(node.inputs[0]) if place else Static()
     if not times:
+        _tell_sizes(output, items if place == 0 else _zeros_among(items))
         derivation.kinds[output] = still
         return
     if not isinstance(still, Static):
@@ -213,6 +214,22 @@ def fill_frames(derivation: Derivation, node: ir.Node, place: int) -> None:
         place, shape_of_chunk(derivation, node.inputs[place], times[0], clock.frames)
     )
     derivation.kinds[output] = Timed(axis, clock, length, min(0, ahead or 0))
+
+
+def _tell_sizes(output: ir.Value, items: tuple[Item, ...]) -> None:
+    """Sizes that are the same for sequences of every length: ``time - longest``, which is 0."""
+    if output.shape is None or len(output.shape) != len(items):
+        return
+    dims = [
+        int(item[0]) if isinstance(item, np.ndarray) and item[0] >= 0 else dim
+        for item, dim in zip(items, output.shape, strict=True)
+    ]
+    output.shape = ir.Shape(dims)
+
+
+def _zeros_among(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """The items of an Expand that say a size: 1 leaves it as it is."""
+    return tuple(item if isinstance(item, np.ndarray) and item[0] == 0 else None for item in items)
 
 
 def shape_of_chunk(

@@ -11,7 +11,7 @@ from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Carried, Count, Counted, Final, Kind, Timed, same
 from rnn_edge.graphs.streaming.rules.counting import items_of
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
-from rnn_edge.graphs.streaming.shifting import align, refill, settle
+from rnn_edge.graphs.streaming.shifting import align, laid_out_alike, refill, settle
 
 
 def derive_concat(derivation: Derivation, node: ir.Node) -> None:
@@ -31,12 +31,11 @@ def derive_concat(derivation: Derivation, node: ir.Node) -> None:
         return
     if len(timed) < len(kinds):
         derivation.refuse("it puts frames and what has none side by side")
+    timed = laid_out_alike(derivation, timed)
     if len({kind.axis for kind in timed}) > 1 or any(
         not same(kind.length, timed[0].length) for kind in timed
     ):
         derivation.refuse("it joins sequences of different lengths")
-    if len({(kind.outer, kind.inner, kind.context) for kind in timed}) > 1:
-        derivation.refuse("it joins frames that are laid out differently")
     values, aligned = align(derivation, [v for v in node.inputs if v is not None], timed)
     for place, value in enumerate(values):
         derivation.kinds[value] = aligned[place]

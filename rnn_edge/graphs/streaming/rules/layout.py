@@ -99,9 +99,14 @@ def derive_tile(derivation: Derivation, node: ir.Node) -> None:
     kind = derivation.kind(value)
     items = items_of(derivation, repeats)
     if not isinstance(kind, Timed) and (items is None or any(_follows_time(i) for i in items)):
-        if isinstance(kind, Static):
+        assert value is not None
+        if items is None or any(
+            _follows_time(item) and dim != 1
+            for item, dim in zip(items, derivation.dims(value), strict=True)
+        ):
             derivation.refuse("it needs the length of the whole sequence")
-        derivation.refuse("it brings the last step's result to every step")
+        fill_frames(derivation, node, 1)
+        return
     if isinstance(kind, Timed):
         times = None if items is None else items[kind.axis if len(items) > 1 else 0]
         if not isinstance(times, np.ndarray) or not np.all(times == 1):

@@ -10,7 +10,7 @@ from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Carried, Counted, Final, Kind, Timed, same
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import compare_indices, count
-from rnn_edge.graphs.streaming.shifting import align
+from rnn_edge.graphs.streaming.shifting import align, laid_out_alike
 
 OPERATORS = (
     "Abs", "Acos", "Add", "And", "Asin", "Atan", "Atanh", "Cast", "CastLike", "Ceil", "Celu",
@@ -65,10 +65,9 @@ def _align_operands(derivation: Derivation, node: ir.Node, rank: int) -> int:
     axes = {kind.axis + rank - derivation.rank(v) for kind, v in zip(timed, known, strict=True)}
     if len(axes) > 1:
         derivation.refuse("it pairs every frame with every other")
+    timed = laid_out_alike(derivation, timed)
     if any(not same(kind.length, timed[0].length) for kind in timed):
         derivation.refuse("it joins sequences of different lengths")
-    if len({(kind.outer, kind.inner, kind.context) for kind in timed}) > 1:
-        derivation.refuse("it joins frames that are laid out differently")
     axis = axes.pop()
     for place, value in enumerate(node.inputs):
         if value is None or place in places:

@@ -15,6 +15,9 @@ from rnn_edge.graphs.streaming.rules.counting import count
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
 from rnn_edge.graphs.streaming.shifting import align, settle
 
+# Stand for the axes that an Einsum's dots mean.
+_DIGITS = "0123456789"
+
 
 def derive_reduction(derivation: Derivation, node: ir.Node) -> None:
     """Reduce*, ArgMax, ArgMin."""
@@ -171,14 +174,9 @@ def derive_einsum(derivation: Derivation, node: ir.Node) -> None:
     if not any(isinstance(kind, Timed) for kind in kinds):
         derivation.kinds[output] = combine_still(kinds)
         return
-    equation = node.attributes["equation"].as_string().replace(" ", "")
-    terms, _, result = equation.partition("->")
-    if "." in equation or not result:
-        derivation.refuse("its equation must name every axis")
+    terms, result = _spelt_out(derivation, node)
     names = {
-        term[kind.axis]
-        for term, kind in zip(terms.split(","), kinds, strict=True)
-        if isinstance(kind, Timed)
+        term[kind.axis] for term, kind in zip(terms, kinds, strict=True) if isinstance(kind, Timed)
     }
     if len(names) > 1:
         derivation.refuse("it pairs every frame with every other")
@@ -189,6 +187,30 @@ def derive_einsum(derivation: Derivation, node: ir.Node) -> None:
         derivation.refuse("it brings the last step's result to every step")
     kind = _aligned(derivation, node, kinds)
     derivation.kinds[output] = _after(derivation, node, kind, result.index(name))
+
+
+def _spelt_out(derivation: Derivation, node: ir.Node) -> tuple[list[str], str]:
+    """The terms of an Einsum and its result, a letter for every axis: dots get digits."""
+    equation = node.attributes["equation"].as_string().replace(" ", "")
+    left, arrow, result = equation.partition("->")
+    terms = left.split(",")
+    widths = [
+        derivation.rank(value) - len(term.replace("...", "")) if "..." in term else 0
+        for term, value in zip(terms, node.inputs, strict=True)
+        if value is not None
+    ]
+    if max(widths) > len(_DIGITS):
+        derivation.refuse("its equation must name every axis")
+    if not arrow:
+        letters = left.replace("...", "").replace(",", "")
+        once = sorted(letter for letter in set(letters) if letters.count(letter) == 1)
+        result = "..." + "".join(once)
+    # Axes that dots stand for are aligned from the right.
+    spelt = [
+        term.replace("...", _DIGITS[len(_DIGITS) - width :])
+        for term, width in zip(terms, widths, strict=True)
+    ]
+    return spelt, result.replace("...", _DIGITS[len(_DIGITS) - max(widths) :])
 
 
 def derive_cumulative_sum(derivation: Derivation, node: ir.Node) -> None:

@@ -17,6 +17,7 @@ from rnn_edge.graphs.streaming.kinds import (
     at,
     constant,
     difference,
+    lags,
     same,
 )
 from rnn_edge.graphs.streaming.leads import lead_after
@@ -97,7 +98,7 @@ def _slice_frames(
     if not kind.plain:
         derivation.refuse("it takes parts of an axis that is merged with time")
     begun, left = difference(first, constant(0)), difference(last, length)
-    if begun is not None and left is not None:
+    if begun is not None and (left is not None or lags(length, last) is not None):
         taken = replace(
             kind, length=last - first, offset=kind.offset - begun,
             lead=kind.lead if kind.offset > begun else None,

@@ -16,7 +16,9 @@ from rnn_edge.graphs.streaming.rules import (
     recurrent,
     reductions,
     scans,
+    scattering,
     selection,
+    upsampling,
     windows,
 )
 
@@ -41,6 +43,8 @@ RULES: dict[str, Rule] = {
     "Gather": selection.derive_gather,
     "GatherElements": selection.derive_gather_elements,
     "GatherND": selection.derive_gather_elements,
+    "ScatterND": scattering.derive_scatter,
+    "ConvTranspose": upsampling.derive_transposed_convolution,
     "Concat": joining.derive_concat,
     "Pad": joining.derive_pad,
     **dict.fromkeys(("Conv", "MaxPool", "AveragePool", "LpPool"), windows.derive_window),

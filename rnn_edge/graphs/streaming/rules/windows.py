@@ -10,7 +10,7 @@ import onnx_ir as ir
 from rnn_edge.graphs.streaming.branches import run_where_frames
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Clock, Timed
-from rnn_edge.graphs.streaming.shifting import join_context, refill, settle
+from rnn_edge.graphs.streaming.shifting import join_context, refill, settle, unfold
 
 
 def derive_window(derivation: Derivation, node: ir.Node) -> None:
@@ -27,6 +27,7 @@ def derive_window(derivation: Derivation, node: ir.Node) -> None:
         # Every frame is an image of its own.
         derivation.kinds[output] = replace(kind, first=None, truth=None)
         return
+    kind = unfold(derivation, kind)
     if kind.axis == 1 or not kind.plain:
         derivation.refuse("it takes time for channels")
     place, rank = kind.axis - 2, derivation.rank(value) - 2
