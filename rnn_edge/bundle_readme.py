@@ -13,6 +13,7 @@ from rnn_edge.contract import (
     NextCharacterDecoder,
     SeriesFrontEnd,
     StreamRule,
+    TagDecoder,
     TensorSpec,
     ValueDecoder,
 )
@@ -142,6 +143,9 @@ def _decoder(contract: Contract) -> list[str]:
             return [f"The output is in the units of {', '.join(decoder.columns)}."]
         case NextCharacterDecoder():
             return ["The logits at a step are those of the character that follows it."]
+        case TagDecoder() as decoder:
+            labels = ", ".join(decoder.labels)
+            return [f"`tags` are places among the labels, the first is 0. Labels: {labels}."]
     return []
 
 

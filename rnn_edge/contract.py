@@ -7,7 +7,7 @@ metadata_props, so that a lone file still explains itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -208,7 +208,31 @@ class NextCharacterDecoder:
     kind: str = "next-character"
 
 
-Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder
+@dataclass(frozen=True)
+class TagDecoder:
+    """Places among ``labels``, integers, one a step of the input.
+
+    Labels may mark spans: B-X begins one of kind X, I-X goes on with it, O stands outside.
+    """
+
+    labels: tuple[str, ...]
+    kind: str = "tags"
+
+    @staticmethod
+    def spans(labels: Sequence[str]) -> list[tuple[str, int, int]]:
+        """Kind, first step and end of each span; of other labels than B-, I-, O each run."""
+        found: list[tuple[str, int, int]] = []
+        for place, label in enumerate(labels):
+            kind = label[2:] if label.startswith(("B-", "I-")) else label
+            goes_on = found and found[-1][0] == kind and found[-1][2] == place
+            if goes_on and not label.startswith("B-"):
+                found[-1] = (kind, found[-1][1], place + 1)
+            elif label != "O":
+                found.append((kind, place, place + 1))
+        return found
+
+
+Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder | TagDecoder
 
 FRONT_ENDS: dict[str, type[FrontEnd]] = {
     "characters": CharacterFrontEnd,
@@ -219,6 +243,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "labels": LabelDecoder,
     "values": ValueDecoder,
     "next-character": NextCharacterDecoder,
+    "tags": TagDecoder,
 }
 
 

@@ -21,6 +21,8 @@ EXTRA_OF = {
     "matplotlib": "train",
     "safetensors": "train",
     "soundfile": "train",
+    "torchcrf": "train",
+    "seqeval": "train",
 }
 
 

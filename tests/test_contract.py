@@ -24,6 +24,7 @@ from rnn_edge.contract import (
     SeriesFrontEnd,
     StatePair,
     StreamRule,
+    TagDecoder,
     TensorSpec,
     ValueDecoder,
 )
@@ -55,6 +56,7 @@ DECODER_EXAMPLES: list[Decoder | None] = [
     LabelDecoder(("negative", "positive")),
     ValueDecoder(("OT",)),
     NextCharacterDecoder(never=(0, 1)),
+    TagDecoder(("O", "B-PER", "I-PER")),
 ]
 WHOLE = Contract(
     "sentiment", {"model": GRAPH}, "sentiment", FRONT_END_EXAMPLES[1], DECODER_EXAMPLES[1]

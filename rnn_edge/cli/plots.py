@@ -12,7 +12,7 @@ from rnn_edge.contract import SeriesFrontEnd
 from rnn_edge.errors import InputError
 from rnn_edge.extras import import_extra
 from rnn_edge.runtime import Pipeline
-from rnn_edge.runtime.decoders import Answer, LabelAnswer, ValueAnswer
+from rnn_edge.runtime.decoders import Answer, LabelAnswer, TagAnswer, ValueAnswer
 from rnn_edge.runtime.pipeline import Sample
 
 MOST_PANELS = 8
@@ -45,6 +45,8 @@ def plot_answers(
         panel.set_title(excerpt(sample.excerpt).replace("$", r"\$"), loc="left", fontsize=10)
         if isinstance(answer, LabelAnswer):
             _draw_labels(panel, answer)
+        elif isinstance(answer, TagAnswer):
+            _draw_tags(panel, answer)
         else:
             _draw_values(panel, pipeline, sample, answer)
     try:
@@ -69,6 +71,15 @@ def _draw_labels(panel: Any, answer: LabelAnswer) -> None:
     bars = panel.barh([answer.labels[place] for place in order], answer.probabilities[order])
     panel.bar_label(bars, fmt="%.3f", padding=3)
     panel.set(xlabel="probability", xlim=(0, 1.1))
+
+
+def _draw_tags(panel: Any, answer: TagAnswer) -> None:
+    """One line a label, a mark where a character has it."""
+    names = sorted(set(answer.labels))
+    places = [names.index(label) for label in answer.labels]
+    panel.plot(range(1, len(places) + 1), places, "s", markersize=4)
+    panel.set_yticks(range(len(names)), names)
+    panel.set_xlabel("character")
 
 
 def _draw_values(panel: Any, pipeline: Pipeline, sample: Sample, answer: ValueAnswer) -> None:

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from rnn_edge.contract import Decoder, LabelDecoder, NextCharacterDecoder, ValueDecoder
+from rnn_edge.contract import (
+    Decoder,
+    LabelDecoder,
+    NextCharacterDecoder,
+    TagDecoder,
+    ValueDecoder,
+)
 from rnn_edge.errors import ContractError
 
 
@@ -64,12 +70,54 @@ class ValueAnswer:
         return {"steps": steps} if self.has_steps else {"values": steps[0]}
 
 
-Answer = LabelAnswer | ValueAnswer
+@dataclass(frozen=True)
+class TagAnswer:
+    """The label of every step of ``text``."""
+
+    labels: tuple[str, ...]
+    text: str
+
+    @property
+    def has_steps(self) -> bool:
+        """Never: an answer is for the whole text."""
+        return False
+
+    @property
+    def marks_spans(self) -> bool:
+        """Whether spans are begun by B- and gone on with by I-."""
+        return all(label == "O" or label.startswith(("B-", "I-")) for label in self.labels)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("span", "kind", "from", "to") if self.marks_spans else ("text over labels",)
+
+    def rows(self) -> list[tuple[str | int, ...]]:
+        """Every span with its kind, first and last character; else the text and its labels."""
+        if self.marks_spans:
+            spans = TagDecoder.spans(self.labels)
+            found = [(self.text[first:end], kind, first + 1, end) for kind, first, end in spans]
+            return [*found] or [("none", "", "", "")]
+        space = "" if all(len(label) == 1 for label in self.labels) else " "
+        return [(space.join(self.text),), (space.join(self.labels),)]
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("span", "kind", "from", "to")
+        spans = [row for row in self.rows() if len(row) == len(names) and row[1]]
+        return {
+            "labels": list(self.labels),
+            "spans": [dict(zip(names, row, strict=True)) for row in spans],
+        }
 
 
-def decode(decoder: Decoder | None, output: np.ndarray, name: str = "output") -> Answer:
+Answer = LabelAnswer | ValueAnswer | TagAnswer
+
+
+def decode(
+    decoder: Decoder | None, output: np.ndarray, name: str = "output", text: str = ""
+) -> Answer:
     """Read ``output``, one sample's part of the graph's first output, [size] or [time, size].
 
+    Tags are integers, [time], of the characters of ``text``.
     Without a decoder the numbers stand as they are, named after the output. Raises ContractError
     when the decoder does not fit.
     """
@@ -79,6 +127,8 @@ def decode(decoder: Decoder | None, output: np.ndarray, name: str = "output") ->
         flat = output.reshape(1) if output.ndim == 0 else output
         columns = tuple(f"{name}[{place}]" for place in range(flat.shape[-1]))
         return ValueAnswer(columns, flat.reshape(-1, flat.shape[-1]) if flat.ndim > 2 else flat)
+    if isinstance(decoder, TagDecoder):
+        return _tags(decoder, output, name, text)
     names = decoder.labels if isinstance(decoder, LabelDecoder) else decoder.columns
     if isinstance(decoder, ValueDecoder) and len(names) == 1 and output.shape[-1:] != (1,):
         output = output[..., np.newaxis]
@@ -90,6 +140,16 @@ def decode(decoder: Decoder | None, output: np.ndarray, name: str = "output") ->
     if isinstance(decoder, LabelDecoder):
         return LabelAnswer(names, softmax(output))
     return ValueAnswer(names, output)
+
+
+def _tags(decoder: TagDecoder, output: np.ndarray, name: str, text: str) -> TagAnswer:
+    size = len(decoder.labels)
+    if output.shape != (len(text),) or not np.all((output >= 0) & (output < size)):
+        raise ContractError(
+            f"{name} must hold one place among {size} labels for each of {len(text)} characters, "
+            f"got shape {list(output.shape)}. Export the model again."
+        )
+    return TagAnswer(tuple(decoder.labels[int(tag)] for tag in output), text)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -108,7 +108,10 @@ class Pipeline:
             self.session, [sample.sequence for sample in samples], self._padding
         )
         name = self.session.contract.outputs[0].name
-        return [decode(self.decoder, output, name) for output in outputs]
+        return [
+            decode(self.decoder, output, name, sample.excerpt)
+            for sample, output in zip(samples, outputs, strict=True)
+        ]
 
     def generate(self, prompt: str | None, sampling: Sampling) -> Iterator[str]:
         """The characters that follow ``prompt``, one by one, ``sampling.length`` of them."""

@@ -15,6 +15,7 @@ from rnn_edge.contract import (
     GraphContract,
     LabelDecoder,
     NextCharacterDecoder,
+    TagDecoder,
 )
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.decoders import softmax
@@ -78,6 +79,8 @@ def _labels(front_end: FrontEnd | None, decoder: Decoder | None) -> tuple[str, .
 
 
 def _line(row: np.ndarray, labels: tuple[str, ...] | None, decoder: Decoder | None) -> str:
+    if isinstance(decoder, TagDecoder):
+        return json.dumps(decoder.labels[int(row[0])], ensure_ascii=False) + "\n"
     if labels is None or len(labels) != len(row):
         # str() of a numpy number is the shortest that reads back as the same number.
         return ",".join(map(str, row)) + "\n"

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from rnn_edge.contract import LabelDecoder, NextCharacterDecoder, ValueDecoder
+from rnn_edge.contract import LabelDecoder, NextCharacterDecoder, TagDecoder, ValueDecoder
 from rnn_edge.errors import ContractError
 from rnn_edge.runtime.decoders import LabelAnswer, ValueAnswer, decode, softmax
 
@@ -65,3 +65,14 @@ def test_an_output_that_does_not_fit_the_labels_is_refused(shape):
 def test_a_next_character_model_is_no_single_answer():
     with pytest.raises(ContractError, match="must be sampled from"):
         decode(NextCharacterDecoder(), np.zeros(3))
+
+
+def test_tags_without_spans_stand_under_their_text() -> None:
+    answer = decode(TagDecoder(("-", "1", "2")), np.array([0, 1, 2]), "tags", "CAT")
+    assert answer.rows() == [("CAT",), ("-12",)]
+
+
+@pytest.mark.parametrize("tags", [np.array([0, 3]), np.array([0]), np.array([-1, 0])])
+def test_tags_that_do_not_fit_text_or_labels_are_refused(tags: np.ndarray) -> None:
+    with pytest.raises(ContractError, match="one place among 3 labels for each of 2 characters"):
+        decode(TagDecoder(("-", "1", "2")), tags, "tags", "CA")

@@ -1,0 +1,395 @@
+"""Label every character of a sequence: the coding frame of DNA, the names in a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from rnn_edge.batching import Batch, SequenceSplit
+from rnn_edge.contract import AxisLimits, CharacterFrontEnd, TagDecoder
+from rnn_edge.drawing import draw_confusion
+from rnn_edge.errors import DataError
+from rnn_edge.extras import import_extra
+from rnn_edge.models.tagger import Tagger
+from rnn_edge.tasks.task import (
+    Deployment,
+    Interface,
+    ModelOptions,
+    Option,
+    Report,
+    State,
+    Table,
+    Task,
+    TaskData,
+    TrainingOptions,
+)
+from rnn_edge.text_file import decode_text, read_text
+from rnn_edge.vocabulary import PADDING_ID, Vocabulary
+
+OUTSIDE = "O"
+# Places in a codon, of the strand that is given and of its reverse complement.
+FRAME, REVERSE_FRAME, NO_FRAME = "123", "abc", "-"
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
+BASES, COMPLEMENTS = "ACGT", str.maketrans("ACGT", "TGCA")
+START, STOPS = "ATG", ("TAA", "TAG", "TGA")
+DNA_SEQUENCES, SHORTEST_DNA, LONGEST_DNA = 3000, 12, 60
+# The share of sequences that get a start codon on purpose; others have one by chance.
+PLANTED = 0.6
+Sentence = tuple[str, list[str]]
+
+
+class TaggedSplit(SequenceSplit):
+    """Rows of characters with a label each; targets are padded like the rows."""
+
+    def __init__(self, sequences: Sequence[Tensor], tags: Sequence[Tensor]) -> None:
+        super().__init__(sequences, torch.arange(len(sequences)), PADDING_ID)
+        self.tags = list(tags)
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        for batch in super().batches(batch_size, generator):
+            rows = [self.tags[row] for row in batch.targets.tolist()]
+            targets = pad_sequence(rows, batch_first=True)
+            yield Batch(batch.inputs, targets, int(batch.inputs[1].sum()))
+
+
+class Tagging(Task):
+    model = ModelOptions(cell="lstm", hidden_size=64, bidirectional=True, dropout=0.1)
+    training = TrainingOptions(epochs=12, batch_size=32, lr=1e-2, schedule="one-cycle")
+    recipes: ClassVar = {
+        "entities": {
+            **{"epochs": 4, "dropout": 0.4, "lr": 5e-3, "crf": True},
+            **{"token_dropout": 0.05, "embedding_size": 64},
+        }
+    }
+    options = (
+        Option(
+            "strands", "one", "Of dna: label frames of one strand, or of both.", ("one", "both")
+        ),
+        Option("crf", False, "Choose the most probable row of labels by a linear chain."),
+        Option("embedding_size", 32, "Size of the vector that stands for a character.", minimum=1),
+        Option(
+            "token_dropout",
+            0.0,
+            "Share of characters hidden while training.",
+            minimum=0,
+            below=1,
+        ),
+    )
+    embedded = ("dna", "entities")
+    data_help = "a CoNLL file: a token a line, its label in the last column, blank lines between"
+    metric = "accuracy"
+    higher_is_better = True
+
+    def load(self, data: str | None, seed: int) -> TaskData:
+        source = data or self.embedded[0]
+        chance = np.random.default_rng(seed)
+        if source != "dna" and self.own["strands"] != "one":
+            raise DataError("strands must be left out for anything but dna. Leave it out.")
+        if source == "dna":
+            both = self.own["strands"] == "both"
+            sentences = [dna(chance, both) for _ in range(DNA_SEQUENCES)]
+        elif source == "entities":
+            sentences = embedded_entities()
+        else:
+            sentences = conll(read_text(source), source)
+        parts = split(sentences, chance, source)
+        described = f"{source}: {len(sentences)} rows of up to {max(len(s[0]) for s in sentences)}"
+        if source == "entities":
+            parts[0] = with_other_names(parts[0], chance)
+        labels = label_order(label for _, tags in sentences for label in tags)
+        vocabulary = Vocabulary.build(text for text, _ in parts[0])
+        train, validation, test = (_tagged(part, vocabulary, labels) for part in parts)
+        description = (
+            f"{described} characters, labels {', '.join(labels)}; {len(train)} to train, "
+            f"{len(validation)} to validate, {len(test)} to test"
+        )
+        facts = {"longest": int(train.lengths.max())}
+        interface = Interface(vocabulary.front_end(), TagDecoder(labels), facts)
+        return TaskData(train, validation, test, interface, description)
+
+    def build(self, options: ModelOptions, interface: Interface) -> nn.Module:
+        front_end, decoder = _characters_and_tags(interface)
+        return Tagger(
+            len(front_end.vocabulary),
+            len(decoder.labels),
+            embedding_size=self.own["embedding_size"],
+            crf=self.own["crf"],
+            token_dropout=self.own["token_dropout"],
+            unknown=front_end.unknown,
+            **asdict(options),
+        )
+
+    def forward(
+        self, module: nn.Module, batch: Batch, state: State | None
+    ) -> tuple[Any, State | None]:
+        """Logits with the chain's log-likelihood of the truth, or None; tags where not training."""
+        tagger = cast(Tagger, module)
+        if tagger.training:
+            logits, tags = tagger.logits(*batch.inputs), None
+        else:
+            tags, logits = tagger(*batch.inputs)
+        likelihood = None
+        if tagger.chain is not None:
+            chain = import_extra("torchcrf").CRF(logits.shape[2], batch_first=True)
+            for name, parameter in tagger.chain.named_parameters():
+                chain.register_parameter(name, parameter)
+            mask = valid_steps(batch)
+            likelihood = chain(logits, batch.targets, mask, reduction="sum") / batch.count
+        return (logits, likelihood, tags), None
+
+    def loss(self, output: Any, batch: Batch) -> Tensor:
+        logits, likelihood, _ = output
+        if likelihood is not None:
+            return -likelihood
+        valid = valid_steps(batch)
+        return F.cross_entropy(logits[valid], batch.targets[valid])
+
+    def measure(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        right = (output[2] == batch.targets)[valid_steps(batch)]
+        return {"accuracy": right.float().mean()}
+
+    def report(self, module: nn.Module, data: TaskData) -> Report:
+        labels = _characters_and_tags(data.interface)[1].labels
+        true, predicted = self._true_and_predicted(module, data)
+        train = cast(TaggedSplit, data.train)
+        frequent = int(torch.cat(train.tags).bincount().argmax())
+        always = [np.full_like(row, frequent) for row in true]
+        counts = confusion(true, predicted, len(labels))
+        rows: list[tuple[str | int, ...]] = [
+            (label, *map(int, row)) for label, row in zip(labels, counts, strict=True)
+        ]
+        title = "Test characters by label (rows) and prediction (columns)"
+        return Report(
+            {
+                "model": scores(true, predicted, labels),
+                f"always {labels[frequent]}": scores(true, always, labels),
+            },
+            (Table(title, ("label", *labels), tuple(rows)),),
+        )
+
+    def plot(self, module: nn.Module, data: TaskData, folder: Path) -> None:
+        labels = _characters_and_tags(data.interface)[1].labels
+        counts = confusion(*self._true_and_predicted(module, data), len(labels))
+        draw_confusion(folder / "confusion.png", counts.tolist(), labels)
+
+    def _true_and_predicted(
+        self, module: nn.Module, data: TaskData
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """int64[length] of every test row: places among the labels."""
+        true, predicted = [], []
+        for (_, _, tags), batch in self.predictions(module, data.test):
+            for row, length in enumerate(batch.inputs[1].tolist()):
+                true.append(batch.targets[row, :length].numpy())
+                predicted.append(tags[row, :length].numpy())
+        return true, predicted
+
+    def deployment(self, module: nn.Module, interface: Interface) -> Deployment:
+        front_end, decoder = _characters_and_tags(interface)
+        last = len(front_end.vocabulary) - 1
+        return Deployment(
+            args=(torch.arange(24).reshape(3, 8) % (last + 1), torch.tensor([5, 8, 2])),
+            axes=[("batch", "sequence"), ("batch",)],
+            output_names=["tags", "logits"],
+            front_end=front_end,
+            decoder=decoder,
+            limits={"sequence": AxisLimits(trained_maximum=interface.facts["longest"])},
+            bounds={"tokens": (0, last)},
+            meanings={
+                "tokens": "ids of the characters, rows filled up with padding",
+                "lengths": "number of characters in each row, at least 1",
+                "tags": "the label chosen for each character, as a place among the labels",
+                "logits": "one number a character and label",
+            },
+        )
+
+
+# --- Data -------------------------------------------------------------------------------------
+
+
+def dna(chance: np.random.Generator, both: bool = False) -> Sentence:
+    """A random sequence of bases with its labels, which gene_labels decides."""
+    length = int(chance.integers(SHORTEST_DNA, LONGEST_DNA + 1))
+    bases = "".join(chance.choice(list(BASES), size=length))
+    if chance.random() < PLANTED:
+        place = int(chance.integers(0, length - len(START)))
+        bases = bases[:place] + START + bases[place + len(START) :]
+    return bases, frame_labels(bases, both)
+
+
+def frame_labels(bases: str, both: bool = False) -> list[str]:
+    """The place in its codon, 1, 2 or 3, of every base that is read, - of the others.
+
+    Reading begins at a start codon, ATG, and goes on by codons to a stop codon, that included, or
+    to the end; then the next start codon is sought. With ``both`` strands, a, b and c stand where
+    the reverse complement is read and this strand is not.
+    """
+    labels = _read(bases, FRAME)
+    if both:
+        back = _read(bases.translate(COMPLEMENTS)[::-1], REVERSE_FRAME)[::-1]
+        pairs = zip(labels, back, strict=True)
+        labels = [other if label == NO_FRAME else label for label, other in pairs]
+    return labels
+
+
+def _read(bases: str, frame: str) -> list[str]:
+    labels = [NO_FRAME] * len(bases)
+    place = bases.find(START)
+    while place >= 0:
+        while place < len(bases):
+            codon = bases[place : place + 3]
+            labels[place : place + 3] = frame[: len(codon)]
+            place += 3
+            if codon in STOPS:
+                break
+        place = bases.find(START, place)
+    return labels
+
+
+def embedded_entities() -> list[Sentence]:
+    """Sentences in English and Chinese with people, places and organisations marked."""
+    content = (files("rnn_edge.tasks") / "data" / "entities.txt").read_bytes()
+    return [bracketed(line) for line in decode_text(content, "entities").splitlines()]
+
+
+def bracketed(line: str) -> Sentence:
+    """``"[PER Ada] sang."`` -> the text without marks, and BIO labels of its characters."""
+    text, labels = "", []
+    for part in re.split(r"(\[[A-Z]+ [^]]*\])", line):
+        kind, _, name = part[1:-1].partition(" ") if part.startswith("[") else ("", "", part)
+        text += name
+        labels += [f"B-{kind}", *[f"I-{kind}"] * (len(name) - 1)] if kind else [OUTSIDE] * len(name)
+    return text, labels
+
+
+def with_other_names(sentences: list[Sentence], chance: np.random.Generator) -> list[Sentence]:
+    """The sentences, and copies whose names stand in other sentences of the same script."""
+    names: dict[tuple[str, bool], list[str]] = {}
+    for text, labels in sentences:
+        for kind, first, end in TagDecoder.spans(labels):
+            names.setdefault((kind, text.isascii()), []).append(text[first:end])
+    result = list(sentences)
+    for text, labels in sentences * 30:
+        line, end = "", 0
+        for kind, first, last in TagDecoder.spans(labels):
+            line += text[end:first] + f"[{kind} {chance.choice(names[kind, text.isascii()])}]"
+            end = last
+        result.append(bracketed(line + text[end:]))
+    return result
+
+
+def conll(text: str, source: str) -> list[Sentence]:
+    """Columns of tokens and, last, labels. Tokens of several characters stand apart by a space.
+
+    Every character has its token's label, or B- on the first and I- on the others, and a space
+    within a span belongs to it. Raises DataError naming the line.
+    """
+    sentences: list[Sentence] = []
+    tokens: list[tuple[str, str]] = []
+    for number, line in enumerate([*text.split("\n"), ""], 1):
+        fields = line.split()
+        if fields and len(fields) < 2:
+            raise DataError(
+                f"{source} must hold a token and its label in every line, got {line.strip()!r} in "
+                f"line {number}. Add the label."
+            )
+        if fields and fields[0] != "-DOCSTART-":
+            tokens.append((fields[0], fields[-1]))
+        elif tokens:
+            sentences.append(_joined(tokens))
+            tokens = []
+    if len(sentences) < 3:
+        raise DataError(
+            f"{source} must hold 3 sentences or more, with blank lines between, got "
+            f"{len(sentences)}. Add sentences."
+        )
+    return sentences
+
+
+def _joined(tokens: Sequence[tuple[str, str]]) -> Sentence:
+    space = " " if any(len(token) > 1 for token, _ in tokens) else ""
+    text, labels = "", []
+    for token, label in tokens:
+        inside = f"I-{label[2:]}" if label.startswith(("B-", "I-")) else label
+        if text and space:
+            text += space
+            labels.append(inside if label.startswith("I-") else OUTSIDE)
+        text += token
+        labels += [label, *[inside] * (len(token) - 1)]
+    return text, labels
+
+
+def split(
+    sentences: list[Sentence], chance: np.random.Generator, source: str
+) -> list[list[Sentence]]:
+    """Random parts for training, validation and test. The same row never stands in two."""
+    distinct = list({text: (text, tags) for text, tags in sentences}.values())
+    order = chance.permutation(len(distinct))
+    tested = max(1, round(TEST_SHARE * len(distinct)))
+    held = tested + max(1, round(VALIDATION_SHARE * len(distinct)))
+    if len(distinct) <= held:
+        raise DataError(
+            f"{source} must hold 3 different rows or more, got {len(distinct)}. Add data."
+        )
+    parts = (order[held:], order[tested:held], order[:tested])
+    return [[distinct[row] for row in part] for part in parts]
+
+
+def label_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Outside first, then by kind, B- before I-."""
+    return tuple(
+        sorted(set(labels), key=lambda name: (name not in (OUTSIDE, NO_FRAME), name[2:], name))
+    )
+
+
+def _tagged(
+    sentences: list[Sentence], vocabulary: Vocabulary, labels: tuple[str, ...]
+) -> TaggedSplit:
+    places = {label: place for place, label in enumerate(labels)}
+    return TaggedSplit(
+        [torch.from_numpy(vocabulary.encode(text)) for text, _ in sentences],
+        [torch.tensor([places[tag] for tag in tags]) for _, tags in sentences],
+    )
+
+
+# --- Measures ---------------------------------------------------------------------------------
+
+
+def valid_steps(batch: Batch) -> Tensor:
+    """bool[batch, sequence]: what is no padding."""
+    return torch.arange(batch.targets.shape[1]) < batch.inputs[1].unsqueeze(1)
+
+
+def scores(
+    true: list[np.ndarray], predicted: list[np.ndarray], labels: tuple[str, ...]
+) -> dict[str, float]:
+    """Accuracy by character, rows wholly right, and F1 of spans where labels are B-, I- and O."""
+    right = np.concatenate(true) == np.concatenate(predicted)
+    rows = [np.array_equal(*pair) for pair in zip(true, predicted, strict=True)]
+    result = {"accuracy": float(right.mean()), "rows right": float(np.mean(rows))}
+    if any(label.startswith("B-") for label in labels):
+        named = [[[labels[tag] for tag in row] for row in rows] for rows in (true, predicted)]
+        f1 = import_extra("seqeval.metrics").f1_score(*named, zero_division=0)
+        result["span F1"] = float(f1)
+    return result
+
+
+def confusion(true: list[np.ndarray], predicted: list[np.ndarray], size: int) -> np.ndarray:
+    """int64[truth, prediction]."""
+    pairs = np.concatenate(true) * size + np.concatenate(predicted)
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
+def _characters_and_tags(interface: Interface) -> tuple[CharacterFrontEnd, TagDecoder]:
+    assert isinstance(interface.front_end, CharacterFrontEnd)
+    assert isinstance(interface.decoder, TagDecoder)
+    return interface.front_end, interface.decoder
