@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from rnn_edge.capture.capture import capture
 from rnn_edge.capture.rolling.runs import Run, find_runs
-from rnn_edge.capture.rolling.steps import Place, Source, Step, Trace, without_unused
+from rnn_edge.capture.rolling.steps import without_unused
+from rnn_edge.capture.rolling.trace import Place, Source, Step, Trace
 
 F, H = 4, 5
 X = floats("batch", "sequence", F)

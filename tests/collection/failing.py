@@ -2,11 +2,8 @@
 
 # What does not export yet, and why. An entry that starts to work fails the test: take it out.
 FAILING = {
-    "decoders-PointerNetwork": "the loop's length also shapes tensors inside the loop",
     "real_speech-Speller": "the iterations of a loop seem to differ",
     "real_speech-TransducerLoss": "the ONNX form of logcumsumexp loses digits, and overflows",
     "real_text-AWDLanguageModel": "a weight that forward() puts into a layer counts as state",
     "real_text-PointerGenerator": "a Scan whose body names an output that it does not compute",
-    "real_vision-AttentionOCR": "a number of the sizes is handed into a Scan beside tensors",
-    "modern_cells-QRNNPooling": "zip() over three tensors: the iterations seem to differ",
 }

@@ -20,7 +20,7 @@ from rnn_edge.capture.rolling.program import (
     RolledStep,
 )
 from rnn_edge.capture.rolling.runs import Run, describe, find_runs
-from rnn_edge.capture.rolling.steps import Place, Step, Trace
+from rnn_edge.capture.rolling.trace import Place, Step, Trace
 from rnn_edge.errors import ExportError
 
 Sizes = tuple[int, ...]

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from rnn_edge.capture.rolling.alignment import NotRollableError, Sizes, align, vary
+from rnn_edge.capture.rolling.ordering import take_where_used
 from rnn_edge.capture.rolling.phases import align_phases
 from rnn_edge.capture.rolling.program import Loop, Quotient, RolledProgram
 from rnn_edge.capture.rolling.pruning import prune
-from rnn_edge.capture.rolling.steps import Trace, without_unused
+from rnn_edge.capture.rolling.steps import without_unused
+from rnn_edge.capture.rolling.trace import Trace
 
 # For axes that are looped over: long enough to show what repeats itself.
 _LOOPED_SIZES = (8, 15, 21, 33)
@@ -25,7 +27,7 @@ def roll(
     sizes = {**sizes, **dict(zip(fixed, _LOOPED_SIZES, strict=False))}
     traces = _trace_all(trace_at, vary(sizes, fixed), fixed)
     try:
-        return _align_either(traces)
+        return _align_any(traces)
     except NotRollableError:
         if len(fixed) > 1:
             raise
@@ -35,6 +37,18 @@ def roll(
         if found is None:
             raise
         return found
+
+
+def _align_any(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
+    """As the steps stand, or with what is taken apart before a loop taken inside of it."""
+    try:
+        return _align_either(traces)
+    except NotRollableError as error:
+        moved = [(sizes, take_where_used(trace)) for sizes, trace in traces]
+        try:
+            return _align_either(moved)
+        except NotRollableError:
+            raise error from None
 
 
 def _align_either(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:

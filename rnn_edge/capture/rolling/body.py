@@ -25,7 +25,7 @@ from rnn_edge.capture.rolling.program import (
     replay,
     walk,
 )
-from rnn_edge.capture.rolling.steps import Source
+from rnn_edge.capture.rolling.trace import Source
 
 _ATEN = torch.ops.aten
 

@@ -28,7 +28,7 @@ from rnn_edge.capture.rolling.program import (
     replace_leaves,
     walk,
 )
-from rnn_edge.capture.rolling.steps import Source
+from rnn_edge.capture.rolling.trace import Source
 
 _ATEN = torch.ops.aten
 _STANDARD: dict[Any, Callable[..., tuple[Tensor, ...]]] = {

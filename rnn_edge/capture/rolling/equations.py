@@ -27,7 +27,7 @@ from rnn_edge.capture.rolling.program import (
     walk,
 )
 from rnn_edge.capture.rolling.shapes import Shapes
-from rnn_edge.capture.rolling.steps import Source
+from rnn_edge.capture.rolling.trace import Source
 
 _ATEN = torch.ops.aten
 _REARRANGING = {

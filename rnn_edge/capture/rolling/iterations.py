@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 
 from rnn_edge.capture.rolling.alignment import Sizes, differs
 from rnn_edge.capture.rolling.runs import describe, may_be_first
-from rnn_edge.capture.rolling.steps import Step, Trace
+from rnn_edge.capture.rolling.trace import Step, Trace
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from rnn_edge.capture.rolling.program import (
     RolledProgram,
     RolledStep,
 )
-from rnn_edge.capture.rolling.steps import Place, Source, Step, Trace
+from rnn_edge.capture.rolling.trace import Place, Source, Step, Trace
 
 _ATEN = torch.ops.aten
 

@@ -151,10 +151,19 @@ def replace_leaves(argument: Argument, change: Callable[[Any], Any]) -> Argument
     return change(argument)
 
 
+_ATEN = torch.ops.aten
+
+
+def one_hot(x: torch.Tensor, classes: Any) -> torch.Tensor:
+    """torch's own form takes the number of classes for a constant."""
+    return (x.unsqueeze(-1) == torch.arange(classes, device=x.device)).to(torch.int64)
+
+
 # A copy that made a tensor contiguous is no step, so that a view might meet another layout.
 _REPLAYED: dict[Any, Any] = {
-    torch.ops.aten.view.default: torch.ops.aten.reshape.default,
-    torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,
+    _ATEN.view.default: _ATEN.reshape.default,
+    _ATEN._unsafe_view.default: _ATEN.reshape.default,
+    _ATEN.one_hot.default: one_hot,
 }
 
 
@@ -189,7 +198,6 @@ def make_scalar(value: torch.Tensor, **options: Any) -> torch.Tensor:
     return fill((), value, dtype=options.get("dtype") or torch.get_default_dtype())
 
 
-_ATEN = torch.ops.aten
 _FILLING: dict[Any, Callable[..., Any]] = {
     _ATEN.full.default: fill,
     _ATEN.full_like.default: fill_like,

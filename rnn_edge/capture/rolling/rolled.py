@@ -17,6 +17,7 @@ from rnn_edge.capture.rolling.alignment import NotRollableError
 from rnn_edge.capture.rolling.body import Body, BodyBuilder, Buffer, Selected, find_buffers
 from rnn_edge.capture.rolling.cells import Cell, read_cell, split_off_cells
 from rnn_edge.capture.rolling.curves import Curve
+from rnn_edge.capture.rolling.invariants import take_out
 from rnn_edge.capture.rolling.mapping import run_at_once
 from rnn_edge.capture.rolling.program import (
     Collected,
@@ -36,9 +37,10 @@ from rnn_edge.capture.rolling.scanning import (
     with_a_spare,
     with_idle_carry,
     with_idle_input,
+    with_sizes_as_shapes,
     without_the_spare,
 )
-from rnn_edge.capture.rolling.steps import Source
+from rnn_edge.capture.rolling.trace import Source
 from rnn_edge.capture.rolling.written import Example, recognise_cells
 
 _ATEN = torch.ops.aten
@@ -65,7 +67,7 @@ class RolledForward(nn.Module):
         self._quotients = program.quotients
         sizes = self._with_quotients([inputs[place].shape[dim] for place, dim in sized])
         example = Example(inputs, sizes, lambda name: operator.attrgetter(name)(self))
-        self._program = split_off_cells(recognise_cells(program, example))
+        self._program = take_out(split_off_cells(recognise_cells(program, example)))
         self._sized = sized
         for name, what in self._program.sources.items():
             if isinstance(what, Tensor):
@@ -290,6 +292,7 @@ class _Execution:
             value.clone() if isinstance(what, PlainValue) and isinstance(value, Tensor) else value
             for what, value in zip(body.invariants, invariants, strict=True)
         ]
+        module, invariants = with_sizes_as_shapes(module, len(carried) + len(scanned), invariants)
         carried = fit_to_carry(carried, module, [tensor[0] for tensor in scanned], invariants)
         outputs = list(scan_op(module, carried, scanned, tuple(invariants)))
         if may_be_empty:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_edge.capture.rolling.steps import Place, Source, Step, Trace
+from rnn_edge.capture.rolling.trace import Place, Source, Step, Trace
 
 # Fewer copies than this are taken for code that was written out.
 FEWEST = 3

@@ -56,6 +56,30 @@ def with_idle_input(module: Any, carries: int) -> Any:
     return run
 
 
+def with_sizes_as_shapes(
+    module: Any, before: int, invariants: Sequence[Any]
+) -> tuple[Any, list[Tensor]]:
+    """``module`` and its invariants, each symbolic size among them the shape of a tensor.
+
+    ``before`` values are given before the invariants. A scan takes tensors alone.
+    """
+    places = [place for place, value in enumerate(invariants) if isinstance(value, torch.SymInt)]
+    if not places:
+        return module, list(invariants)
+    shaped = [
+        torch.zeros(1).expand(value) if place in places else value
+        for place, value in enumerate(invariants)
+    ]
+
+    def run(*given: Any) -> Any:
+        own = list(given)
+        for place in places:
+            own[before + place] = own[before + place].shape[0]
+        return module(*own)
+
+    return run, shaped
+
+
 def with_a_spare(scanned: Tensor, length: Any) -> Tensor:
     """At least one slice, since ONNX Runtime's Scan refuses none: zeros where there is none."""
     spare = scanned.new_zeros((1, *scanned.shape[1:]))

@@ -21,7 +21,7 @@ from rnn_edge.capture.rolling.program import (
     RolledStep,
     rebuild,
 )
-from rnn_edge.capture.rolling.steps import Source
+from rnn_edge.capture.rolling.trace import Source
 
 
 class _UnknownError(Exception):

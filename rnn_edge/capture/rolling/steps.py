@@ -5,8 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +14,18 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from rnn_edge.capture.rolling.keeping import KEEP
+from rnn_edge.capture.rolling.lifted import (
+    as_empty,
+    as_number,
+    has_values,
+    name_constant,
+    read_constants,
+)
+from rnn_edge.capture.rolling.trace import Place, Source, Step, Trace
 from rnn_edge.code_line import is_foreign
 
 _ATEN = torch.ops.aten
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-
-
-@dataclass(frozen=True)
-class Place:
-    """The result of step ``index``, or item ``item`` of it where it has several."""
-
-    index: int
-    item: int | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """What comes from outside of the steps: an input, a parameter, a buffer, a constant."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operator with its arguments, nested as torch.fx nests them, nodes replaced by the above.
-
-    ``line`` is where in the user's source it stands.
-    """
-
-    target: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    line: str = ""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """The steps, and what is returned; ``sources`` tells what each name stands for."""
-
-    steps: tuple[Step, ...]
-    returned: Any
-    sources: dict[str, Any]
 
 
 def _make_functional(exported: ExportedProgram) -> ExportedProgram:
@@ -81,8 +51,17 @@ def read_trace(exported: ExportedProgram) -> Trace:
     where: dict[Node, Place | Source] = {}
     steps: list[Step] = []
     returned: Any = None
+    constants = read_constants(functional)
     for node in functional.graph.nodes:
-        if node.op == "placeholder":
+        if node.name in constants and (number := as_number(constants[node.name])) is not None:
+            where[node] = Place(len(steps))
+            steps.append(number)
+        elif node.name in constants and has_values(constants[node.name]):
+            where[node] = Source(name_constant(constants[node.name]))
+        elif node.name in constants:
+            steps += as_empty(constants[node.name], functional, len(steps))
+            where[node] = Place(len(steps) - 1)
+        elif node.op == "placeholder":
             where[node] = Source(node.name)
         elif node.op == "output":
             returned = _replace(node.args[0], where)
@@ -113,29 +92,29 @@ def _with_empty_states_first(trace: Trace) -> Trace:
     """The same steps, those that fill a tensor with one number before all others."""
     ready: set[int] = set()
     for number, step in enumerate(trace.steps):
-        needed = {leaf.index for leaf in _leaves((step.args, step.kwargs))
+        needed = {leaf.index for leaf in leaves_of((step.args, step.kwargs))
                   if isinstance(leaf, Place)}  # fmt: skip
         if step.target in _FILLING and needed <= ready:
             ready.add(number)
     order = sorted(range(len(trace.steps)), key=lambda number: number not in ready)
-    return _arrange(trace, order)
+    return arrange(trace, order)
 
 
 def without_unused(trace: Trace) -> Trace:
     """The steps that what is returned needs."""
     needed: set[int] = set()
-    pending = [leaf.index for leaf in _leaves(trace.returned) if isinstance(leaf, Place)]
+    pending = [leaf.index for leaf in leaves_of(trace.returned) if isinstance(leaf, Place)]
     while pending:
         number = pending.pop()
         if number not in needed:
             needed.add(number)
             step = trace.steps[number]
-            pending += [leaf.index for leaf in _leaves((step.args, step.kwargs))
+            pending += [leaf.index for leaf in leaves_of((step.args, step.kwargs))
                         if isinstance(leaf, Place)]  # fmt: skip
-    return _arrange(trace, sorted(needed))
+    return arrange(trace, sorted(needed))
 
 
-def _arrange(trace: Trace, order: Sequence[int]) -> Trace:
+def arrange(trace: Trace, order: Sequence[int]) -> Trace:
     """The steps ``order`` of ``trace``, in that order."""
     places = {old: new for new, old in enumerate(order)}
 
@@ -153,11 +132,11 @@ def _arrange(trace: Trace, order: Sequence[int]) -> Trace:
     return Trace(tuple(moved), move(trace.returned), trace.sources)
 
 
-def _leaves(value: Any) -> list[Any]:
+def leaves_of(value: Any) -> list[Any]:
     if isinstance(value, dict):
         value = tuple(value.values())
     if isinstance(value, tuple):
-        return [leaf for item in value for leaf in _leaves(item)]
+        return [leaf for item in value for leaf in leaves_of(item)]
     return [value]
 
 
@@ -215,6 +194,11 @@ def _same_tensor(node: Node) -> Node | None:
         return _node(node.args[0])
     if node.target is _ATEN.slice_scatter.default and _takes_all(node, 2):
         return _node(node.args[1])
+    if node.target is _ATEN.squeeze.dim:
+        # One that is not 1 stays; a scan's body, where sizes are not known, would take it away.
+        x, dim = node.args
+        size = _node(x).meta["val"].shape[dim]
+        return _node(x) if isinstance(size, int) and size != 1 else None
     if node.target is _ATEN.dropout.default and not node.args[2]:
         return _node(node.args[0])
     if node.target is _ATEN.to.dtype and _node(node.args[0]).meta["val"].dtype == node.args[1]:
@@ -277,6 +261,7 @@ def _read_sources(exported: ExportedProgram) -> dict[str, Any]:
     }
     sources.update(signature.inputs_to_parameters)
     sources.update(signature.inputs_to_buffers)
-    for name, target in signature.inputs_to_lifted_tensor_constants.items():
-        sources[name] = exported.constants[target]
+    for constant in read_constants(exported).values():
+        if has_values(constant):
+            sources[name_constant(constant)] = constant
     return sources

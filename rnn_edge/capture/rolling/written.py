@@ -28,7 +28,7 @@ from rnn_edge.capture.rolling.program import (
 )
 from rnn_edge.capture.rolling.recognition import Recurrence, recognise
 from rnn_edge.capture.rolling.shapes import find_loop, infer_shapes
-from rnn_edge.capture.rolling.steps import Source
+from rnn_edge.capture.rolling.trace import Source
 
 _ATEN = torch.ops.aten
 # A loop with more states than this is no stack of cells that anyone would write by hand.
