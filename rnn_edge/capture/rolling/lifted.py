@@ -44,7 +44,7 @@ def as_empty(constant: torch.Tensor, exported: ExportedProgram, first: int) -> l
 
 
 def _lifted(exported: ExportedProgram) -> dict[str, str]:
-    return exported.graph_signature.inputs_to_lifted_tensor_constants  # type: ignore[return-value]
+    return exported.graph_signature.inputs_to_lifted_tensor_constants
 
 
 def name_constant(constant: torch.Tensor) -> str:
