@@ -59,7 +59,7 @@ def export(module: nn.Module, folder: Path, **options: Any) -> rnn_edge.Bundle:
 @pytest.mark.parametrize(
     ("forward", "options", "message"),
     [
-        (freeze_the_batch, {}, "must follow the step or the sizes in a straight line, got 64, 81"),
+        (freeze_the_batch, {}, "must follow the step or the sizes by a formula, got 64, 81"),
         (branch_on_a_value, {}, "must be traceable"),
         (return_a_number, {}, "must return tensors.*str at output_1"),
         (return_a_packed_sequence, {}, "unpack a packed sequence"),
