@@ -123,6 +123,8 @@ class KnowledgeTracing(nn.Module):
 class GraphTraffic(nn.Module):
     """Every node of a fixed graph is a row of the recurrence."""
 
+    adjacency: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("adjacency", torch.rand(4, 4))
@@ -154,6 +156,8 @@ class DistanceAttention(nn.Module):
 
 class BucketsAndBags(nn.Module):
     """Numbers in buckets, and a bag of tags for the whole sequence, of any size."""
+
+    edges: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,6 +202,8 @@ class Statistics(nn.Module):
 
 class Spectrogram(nn.Module):
     """torch.stft in front of a GRU."""
+
+    window: Tensor
 
     def __init__(self) -> None:
         super().__init__()
