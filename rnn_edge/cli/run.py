@@ -75,6 +75,9 @@ class _Given:
     type=click.Choice(["f32le"]),
     help="With --stream: raw little-endian float32 numbers instead of lines, in and out.",
 )
+@click.option(
+    "--real-time", is_flag=True, help="With --stream and a WAV file: no faster than it sounds."
+)
 @provider_option
 @json_option
 def run(
@@ -89,6 +92,7 @@ def run(
     streaming: bool,
     chunk: int | None,
     frames: str | None,
+    real_time: bool,
     provider: str,
     as_json: bool,
     **sampling: Any,
@@ -102,7 +106,8 @@ def run(
 
     With --stream, each line is a step (comma-separated numbers) or a piece of text; its answer is
     written at once, a line for each step: numbers, or the likeliest label and its probability.
-    --json writes all outputs of a chunk as a line.
+    --json writes all outputs of a chunk as a line. An INPUT is then a WAV file, pushed in
+    hundredths of a second.
 
     Example: rnn-edge run exported/reviews --text "Quick and friendly"
     """
@@ -110,14 +115,15 @@ def run(
 
     if streaming:
         flags = {"--text": texts, "--lines": lines, "--last": last, "--plot": plot}
-        flags |= {"INPUT": inputs, "--invert": invert, "--prompt": prompt}
+        flags |= {"--invert": invert, "--prompt": prompt}
         flags |= {
             f"--{name.replace('_', '-')}": value is not None for name, value in sampling.items()
         }
         _refuse("with --stream", flags)
-        _run_stream(bundle, provider, chunk, frames, as_json)
+        _run_stream(bundle, inputs, chunk, frames, real_time, provider, as_json)
         return
-    _refuse("without --stream", {"--chunk": chunk, "--frames": frames})
+    flags = {"--chunk": chunk, "--frames": frames, "--real-time": real_time}
+    _refuse("without --stream", flags)
     if plot is not None:
         from rnn_edge.cli.plots import require_plotting
 
@@ -139,13 +145,30 @@ def run(
 
 
 def _run_stream(
-    source: Path, provider: str, chunk: int | None, frames: str | None, as_json: bool
+    source: Path,
+    inputs: Sequence[str],
+    chunk: int | None,
+    frames: str | None,
+    real_time: bool,
+    provider: str,
+    as_json: bool,
 ) -> None:
-    from rnn_edge.cli.stream_run import RAW, run_stream
+    from rnn_edge.cli.stream_run import RAW, StreamInput, run_stream
 
     if frames == RAW and as_json:
         raise click.UsageError("--frames and --json are two forms of output; give one.")
-    run_stream(source, provider, chunk, frames, as_json)
+    files = [name for name in inputs if name != STANDARD_INPUT]
+    if len(inputs) > 1 or any(Path(name).suffix.lower() != ".wav" for name in files):
+        raise InputError(
+            "a stream must come from one WAV file or standard input, "
+            f"got {', '.join(inputs)}. Pipe other files in."
+        )
+    if files:
+        _refuse("with a WAV file", {"--frames": frames})
+    else:
+        _refuse("without a WAV file", {"--real-time": real_time})
+    given = StreamInput(files[0] if files else None, chunk, frames, real_time)
+    run_stream(source, provider, given, as_json)
 
 
 def _refuse(where: str, options: Mapping[str, object]) -> None:

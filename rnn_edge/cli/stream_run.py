@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnn_edge.cli.output import say
 from rnn_edge.contract import CharacterFrontEnd
 from rnn_edge.errors import InputError
 
 if TYPE_CHECKING:
     from rnn_edge.runtime.stream_writer import Writer
+    from rnn_edge.runtime.wav_file import WavFile
 
 RAW = "f32le"
 
 
-def run_stream(
-    source: Path, provider: str, chunk: int | None, frames: str | None, as_json: bool
-) -> None:
-    """Push what comes on standard input and write what comes out, flushing after every chunk."""
+@dataclass(frozen=True)
+class StreamInput:
+    """What is streamed: standard input, or a WAV file as fast as it goes or as it would sound."""
+
+    wav: str | None
+    chunk: int | None
+    frames: str | None
+    real_time: bool
+
+
+def run_stream(source: Path, provider: str, given: StreamInput, as_json: bool) -> None:
+    """Push what comes in and write what comes out, flushing after every chunk."""
     from rnn_edge.runtime import StreamSession
-    from rnn_edge.runtime.stream_reader import ChunkShape, read_lines, read_raw, read_text
+    from rnn_edge.runtime.stream_reader import (
+        SOURCE,
+        ChunkShape,
+        read_lines,
+        read_raw,
+        read_text,
+        read_wav,
+    )
     from rnn_edge.runtime.stream_writer import write_json, writer_of_lines, writer_of_raw
 
     stream = StreamSession(source, provider)
@@ -28,7 +46,10 @@ def run_stream(
     decoder = stream.about.decoder if stream.about else None
     shape = ChunkShape(stream.contract)
     pipe = sys.stdin.buffer
-    if frames == RAW:
+    frames, chunk = given.frames, given.chunk
+    if given.wav is not None:
+        chunks = read_wav(_open_wav(given.wav, shape.width), shape, chunk, given.real_time)
+    elif frames == RAW:
         chunks = read_raw(pipe, shape, chunk or 1)
     elif isinstance(front_end, CharacterFrontEnd):
         chunks = read_text(pipe, shape, front_end, chunk)
@@ -43,6 +64,15 @@ def run_stream(
         try:
             outputs = stream.push_named(array)
         except InputError as error:
-            raise InputError(f"chunk {number} of standard input: {error}") from None
+            raise InputError(f"chunk {number} of {given.wav or SOURCE}: {error}") from None
         sys.stdout.buffer.write(write(outputs))
         sys.stdout.buffer.flush()
+
+
+def _open_wav(path: str, width: int) -> WavFile:
+    from rnn_edge.runtime.wav_file import WavFile
+
+    file = WavFile.open(path)
+    mixed = f", {file.channels} channels mixed down to one" if width == 1 < file.channels else ""
+    say(f"{path}: {file.frames} samples at {file.rate} Hz{mixed}")
+    return file

@@ -1,4 +1,4 @@
-"""Frames from a pipe: lines of numbers, raw float32, text; and the chunks that they make."""
+"""Frames from a pipe (lines of numbers, raw float32, text) or a WAV file, and their chunks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from rnn_edge.contract import CharacterFrontEnd, FrontEnd, GraphContract, SeriesFrontEnd, TensorSpec
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.stream_form import StreamForm
+from rnn_edge.runtime.wav_file import CHUNKS_A_SECOND, WavFile
 
 SOURCE = "standard input"
 
@@ -92,6 +93,26 @@ def read_raw(pipe: BinaryIO, shape: ChunkShape, size: int) -> Iterator[np.ndarra
                 f"{len(content) % frame} are left over. Send whole frames."
             )
         frames = np.frombuffer(content, "<f4").reshape(-1, shape.width)
+        yield shape.chunk(frames.astype(shape.dtype))
+
+
+def read_wav(
+    file: WavFile, shape: ChunkShape, size: int | None, real_time: bool
+) -> Iterator[np.ndarray]:
+    """Chunks of ``size`` frames of a WAV file; a model of one number a frame hears the mean.
+
+    Without a size, a hundredth of a second. Raises InputError when channels do not fit.
+    """
+    if shape.dtype.kind != "f":
+        raise InputError(f"samples must go to an input of numbers, {shape.spec} is none. Use text.")
+    if shape.width not in (1, file.channels):
+        raise InputError(
+            f"{file.path} must have {shape.width} channels, one for each number of a frame of "
+            f"{shape.spec}, got {file.channels}. Compute the features before."
+        )
+    size = size or max(1, file.rate // CHUNKS_A_SECOND)
+    for samples in file.paced(size) if real_time else file.chunks(size):
+        frames = samples.mean(axis=1, keepdims=True) if shape.width == 1 else samples
         yield shape.chunk(frames.astype(shape.dtype))
 
 
