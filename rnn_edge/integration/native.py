@@ -26,9 +26,15 @@ _NO_C_TYPE = ("float16", "string")
 
 def native_files(program: Program) -> dict[str, str]:
     """contract.h, contract.c and sha256 by name. Raises IntegrationError."""
-    for graph in program.bundle.contract.graphs.values():
+    for graph in _graphs(program).values():
         _require_representable(graph)
     return render_folder(TEMPLATES / "native", native_values(program))
+
+
+def _graphs(program: Program) -> dict[str, GraphContract]:
+    """Those that a native program calls: it has its own loop to generate."""
+    graphs = program.bundle.contract.graphs
+    return {name: graphs[name] for name in ("model", "stream", "step") if name in graphs}
 
 
 def native_values(program: Program) -> dict[str, Any]:
@@ -46,7 +52,7 @@ def native_values(program: Program) -> dict[str, Any]:
     return program.values() | {
         "graphs": [
             (name, graph, _axes(graph), _noises(evidence, name, graph))
-            for name, graph in contract.graphs.items()
+            for name, graph in _graphs(program).items()
         ],
         "files": [(name, entry["sha256"]) for name, entry in evidence["files"].items()],
         "characters": _characters(text.vocabulary) if text else (),
