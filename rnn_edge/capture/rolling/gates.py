@@ -145,7 +145,7 @@ class WrittenBody:
         shape = self.equations.shape(value)
         batch = self.equations.shape(own(self.states[0]))
         return (
-            shape is not None and batch is not None and is_float(shape)
+            shape is not None and batch is not None and is_float(shape) and batch.dim() == 2
             and shape.dim() == 2 and shape.shape[0] == batch.shape[0]
         )  # fmt: skip
 
