@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from rnn_edge.models.recurrent import recurrent_core, state_size
-from rnn_edge.models.token_dropout import TokenDropout
+from rnn_edge.models.character_model import CharacterModel
+from rnn_edge.models.recurrent import state_size
 
 
-class NextCharacterModel(nn.Module):
+class NextCharacterModel(CharacterModel):
     """Abstract: embedding, recurrent core, linear head; one state tensor a name in ``states``."""
 
     states: tuple[str, ...]
 
-    def __init__(
-        self,
-        vocabulary_size: int,
-        *,
-        cell: str,
-        embedding_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        residual: bool = False,
-        token_dropout: float = 0.0,
-        unknown: int = 1,
-    ) -> None:
-        super().__init__()
-        self.token_dropout = TokenDropout(token_dropout, unknown)
-        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        self.dropout = nn.Dropout(dropout)
-        self.core = recurrent_core(
-            cell, embedding_size, hidden_size, num_layers, dropout=dropout, residual=residual
-        )
+    def __init__(self, vocabulary_size: int, **options: Any) -> None:
+        super().__init__(vocabulary_size, **options)
         self.head = nn.Linear(state_size(self.core), vocabulary_size)
-
-    def embedded(self, tokens: Tensor) -> Tensor:
-        """tokens: int64[batch, sequence] -> float32[batch, sequence, embedding]."""
-        return self.embedding(self.token_dropout(tokens))
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         """Zeros, float32[layers, batch, hidden], one for each of ``states``.

@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from rnn_edge.models.layers import read_rows
+from rnn_edge.models.character_model import CharacterModel
 from rnn_edge.models.linear_chain import LinearChain
-from rnn_edge.models.recurrent import core_features, recurrent_core
-from rnn_edge.models.token_dropout import TokenDropout
+from rnn_edge.models.recurrent import core_features
 
 
-class Tagger(nn.Module):
+class Tagger(CharacterModel):
     """Embedding, recurrent core, linear head on every step; with ``crf`` a linear chain on top."""
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        labels: int,
-        *,
-        cell: str,
-        embedding_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        residual: bool = False,
-        crf: bool = False,
-        token_dropout: float = 0.0,
-        unknown: int = 1,
+        self, vocabulary_size: int, labels: int, *, crf: bool = False, **options: Any
     ) -> None:
-        super().__init__()
-        self.token_dropout = TokenDropout(token_dropout, unknown)
-        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        self.dropout = nn.Dropout(dropout)
-        self.core = recurrent_core(
-            cell,
-            embedding_size,
-            hidden_size,
-            num_layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            residual=residual,
-        )
+        super().__init__(vocabulary_size, **options)
         self.head = nn.Linear(core_features(self.core), labels)
         self.chain = LinearChain(labels) if crf else None
 
@@ -63,6 +39,4 @@ class Tagger(nn.Module):
 
     def logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """float32[batch, sequence, labels]."""
-        embedded = self.dropout(self.embedding(self.token_dropout(tokens)))
-        states, _ = read_rows(self.core, embedded, lengths)
-        return self.head(self.dropout(states))
+        return self.head(self.dropout(self.read(tokens, lengths)))

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from rnn_edge.models.layers import read_rows
-from rnn_edge.models.recurrent import core_features, recurrent_core
-from rnn_edge.models.token_dropout import TokenDropout
+from rnn_edge.models.character_model import CharacterModel
+from rnn_edge.models.recurrent import core_features
 
 
-class TextClassifier(nn.Module):
+class TextClassifier(CharacterModel):
     """Embedding, recurrent core, linear head on three summaries of the valid steps.
 
     The summaries are the maximum, the mean, and a mean whose weights the model learns to give.
     """
 
-    def __init__(
-        self,
-        vocabulary_size: int,
-        classes: int,
-        *,
-        cell: str,
-        embedding_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        residual: bool = False,
-        token_dropout: float = 0.0,
-        unknown: int = 1,
-    ) -> None:
-        super().__init__()
-        self.token_dropout = TokenDropout(token_dropout, unknown)
-        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        self.dropout = nn.Dropout(dropout)
-        self.core = recurrent_core(
-            cell,
-            embedding_size,
-            hidden_size,
-            num_layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            residual=residual,
-        )
+    def __init__(self, vocabulary_size: int, classes: int, **options: Any) -> None:
+        super().__init__(vocabulary_size, **options)
         self.attention = nn.Linear(core_features(self.core), 1)
         self.head = nn.Linear(3 * core_features(self.core), classes)
 
@@ -52,8 +27,7 @@ class TextClassifier(nn.Module):
 
         What stands behind a row's length changes nothing; lengths are 1 or more.
         """
-        embedded = self.dropout(self.embedding(self.token_dropout(tokens)))
-        states, _ = read_rows(self.core, embedded, lengths)
+        states = self.read(tokens, lengths)
         steps = torch.arange(tokens.shape[1], device=tokens.device)
         padding = (steps >= lengths.unsqueeze(1)).unsqueeze(2)
         maximum = states.masked_fill(padding, float("-inf")).amax(dim=1)

@@ -43,4 +43,6 @@ def task_class(name: str) -> type[Task]:
 
 
 def _is_task(node: ast.ClassDef) -> bool:
-    return any(isinstance(base, ast.Name) and base.id == "Task" for base in node.bases)
+    """A subclass of Task, or of one of the abstract classes between, whose names end so too."""
+    bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    return not node.name.endswith("Task") and any(base.endswith("Task") for base in bases)

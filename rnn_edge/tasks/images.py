@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,21 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnn_edge.batching import ArraySplit, Batch
+from rnn_edge.batching import ArraySplit
 from rnn_edge.contract import AxisLimits, ImageFrontEnd, LabelDecoder
-from rnn_edge.drawing import draw_confusion
 from rnn_edge.errors import DataError
 from rnn_edge.extras import import_extra
 from rnn_edge.idx_file import LabelledImages, read_image_folder
 from rnn_edge.models.image_classifier import ImageClassifier
+from rnn_edge.tasks.classification import LABEL_SMOOTHING, ClassificationTask
 from rnn_edge.tasks.task import (
     Deployment,
     Interface,
     ModelOptions,
     Option,
-    Report,
-    Table,
-    Task,
     TaskData,
     TrainingOptions,
 )
@@ -35,7 +33,7 @@ VALIDATION_SHARE = 0.05
 ROTATION, SCALING, SHIFT, SHEAR = 12.0, 0.12, 0.08, 0.15
 
 
-class Images(Task):
+class Images(ClassificationTask):
     """Accuracy and confusion matrix; the baseline is always to say the most frequent class."""
 
     model = ModelOptions(cell="lstm", hidden_size=64, bidirectional=True, dropout=0.2)
@@ -50,20 +48,12 @@ class Images(Task):
     recipes: ClassVar = {"digits": {"epochs": 60, "batch_size": 32, "dropout": 0.1}}
     options = (
         Option("augment", True, "Rotate, scale, shift and shear training images a little."),
-        Option(
-            "label_smoothing",
-            0.05,
-            "Share of the target that goes to all classes alike.",
-            minimum=0,
-            below=1,
-        ),
+        LABEL_SMOOTHING,
         Option("pooling", True, "Judge by all rows' states together, not by the last alone."),
         Option("test_size", 0.1875, "Share held for test, the last images, if no files are."),
     )
     embedded = ("digits",)
     data_help = "a folder of MNIST-style IDX files, gzipped or not"
-    metric = "accuracy"
-    higher_is_better = True
 
     def load(self, data: str | None, seed: int) -> TaskData:
         source = data or self.embedded[0]
@@ -118,55 +108,9 @@ class Images(Task):
             front_end.width,
             len(decoder.labels),
             front_end.maximum,
-            cell=options.cell,
-            hidden_size=options.hidden_size,
-            num_layers=options.num_layers,
-            bidirectional=options.bidirectional,
-            dropout=options.dropout,
-            residual=options.residual,
+            **asdict(options),
             pooling=self.own["pooling"],
         )
-
-    def loss(self, output: Any, batch: Batch) -> Tensor:
-        smoothing = self.own["label_smoothing"]
-        return F.cross_entropy(output, batch.targets, label_smoothing=smoothing)
-
-    def measure(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        return {"accuracy": (output.argmax(dim=1) == batch.targets).float().mean()}
-
-    def report(self, module: nn.Module, data: TaskData) -> Report:
-        counts = self._confusion(module, data)
-        total = int(counts.sum())
-        assert isinstance(data.train, ArraySplit)
-        frequent = int(data.train.targets.bincount(minlength=len(counts)).argmax())
-        _, decoder = _image_and_labels(data.interface)
-        rows: tuple[tuple[str | int, ...], ...] = tuple(
-            (label, *map(int, row)) for label, row in zip(decoder.labels, counts, strict=True)
-        )
-        return Report(
-            {
-                "model": {"accuracy": int(counts.trace()) / total},
-                f"always {decoder.labels[frequent]}": {
-                    "accuracy": int(counts[frequent].sum()) / total
-                },
-            },
-            (Table("truth (rows) and prediction (columns)", ("", *decoder.labels), rows),),
-        )
-
-    def plot(self, module: nn.Module, data: TaskData, folder: Path) -> None:
-        _, decoder = _image_and_labels(data.interface)
-        draw_confusion(
-            folder / "confusion.png", self._confusion(module, data).tolist(), decoder.labels
-        )
-
-    def _confusion(self, module: nn.Module, data: TaskData) -> Tensor:
-        """int64[truth, prediction], counts on the test split."""
-        classes = len(_image_and_labels(data.interface)[1].labels)
-        counts = torch.zeros(classes, classes, dtype=torch.int64)
-        for output, batch in self.predictions(module, data.test):
-            pairs = batch.targets * classes + output.argmax(dim=1)
-            counts += pairs.bincount(minlength=classes * classes).view(classes, classes)
-        return counts
 
     def deployment(self, module: nn.Module, interface: Interface) -> Deployment:
         front_end, _ = _image_and_labels(interface)

@@ -15,6 +15,7 @@ from rnn_edge.contract import CharacterFrontEnd, NextCharacterDecoder
 from rnn_edge.errors import DataError
 from rnn_edge.models.language_model import LanguageModel as RnnOrGruModel
 from rnn_edge.models.language_model import LstmLanguageModel, NextCharacterModel
+from rnn_edge.tasks.characters import character_arguments, character_options
 from rnn_edge.tasks.task import (
     Deployment,
     Interface,
@@ -81,14 +82,7 @@ class LanguageModel(Task):
     training = TrainingOptions(epochs=6, batch_size=16, lr=8e-3, schedule="one-cycle")
     options = (
         Option("sequence_length", 64, "Characters that gradients reach back.", minimum=1),
-        Option("embedding_size", 64, "Size of the vector that stands for a character.", minimum=1),
-        Option(
-            "token_dropout",
-            0.001,
-            "Share of characters hidden while training.",
-            minimum=0,
-            below=1,
-        ),
+        *character_options(embedding_size=64, token_dropout=0.001),
     )
     causal = True
     embedded = ("python-docs",)
@@ -127,17 +121,7 @@ class LanguageModel(Task):
 
     def build(self, options: ModelOptions, interface: Interface) -> nn.Module:
         kind = LstmLanguageModel if options.cell.startswith("lstm") else RnnOrGruModel
-        return kind(
-            len(_vocabulary(interface)),
-            cell=options.cell,
-            embedding_size=self.own["embedding_size"],
-            hidden_size=options.hidden_size,
-            num_layers=options.num_layers,
-            dropout=options.dropout,
-            residual=options.residual,
-            token_dropout=self.own["token_dropout"],
-            unknown=UNKNOWN_ID,
-        )
+        return kind(**character_arguments(self.own, options, interface))
 
     def forward(
         self, module: nn.Module, batch: Batch, state: State | None

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rnn_edge.batching import Batch, SequenceSplit
-from rnn_edge.contract import AxisLimits, CharacterFrontEnd, LabelDecoder
-from rnn_edge.drawing import draw_confusion
+from rnn_edge.contract import LabelDecoder
 from rnn_edge.errors import DataError
 from rnn_edge.extras import import_extra
 from rnn_edge.models.text_classifier import TextClassifier
+from rnn_edge.tasks.characters import (
+    character_arguments,
+    character_deployment,
+    character_options,
+)
+from rnn_edge.tasks.classification import LABEL_SMOOTHING, ClassificationTask, labels_of
 from rnn_edge.tasks.task import (
     Deployment,
     Interface,
     ModelOptions,
     Option,
-    Report,
-    Table,
-    Task,
     TaskData,
     TrainingOptions,
 )
@@ -39,8 +38,6 @@ VALIDATION_SHARE = 0.05
 TEXT_COLUMNS = ("text", "review")
 # An epoch of training takes at least about this many texts: small data is gone through repeatedly.
 EPOCH_EXAMPLES = 2000
-# Share of the target that training spreads over all labels, against overconfidence.
-LABEL_SMOOTHING = 0.05
 LABEL_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {("0", "1"): ("negative", "positive")}
 
 
@@ -60,7 +57,7 @@ class TrainingTexts(SequenceSplit):
             yield from super().batches(batch_size, generator)
 
 
-class Sentiment(Task):
+class Sentiment(ClassificationTask):
     model = ModelOptions(cell="gru", hidden_size=128, bidirectional=True, dropout=0.4)
     training = TrainingOptions(
         epochs=6, batch_size=64, lr=3e-3, weight_decay=0.01, schedule="one-cycle", averaging=0.99
@@ -73,14 +70,8 @@ class Sentiment(Task):
             "Column of the texts in the CSV file; default text or review.",
             kind=str,
         ),
-        Option("embedding_size", 128, "Size of the vector that stands for a character.", minimum=1),
-        Option(
-            "token_dropout",
-            0.1,
-            "Share of characters hidden while training.",
-            minimum=0,
-            below=1,
-        ),
+        *character_options(embedding_size=128, token_dropout=0.1),
+        LABEL_SMOOTHING,
         Option("max_length", 1000, "Characters of a text that are read, at most.", minimum=1),
     )
     embedded = ("reviews",)
@@ -88,6 +79,7 @@ class Sentiment(Task):
     # Not the accuracy: little validation data gives the same one to many epochs, and the loss
     # keeps the probabilities honest.
     metric = "loss"
+    higher_is_better = False
 
     def load(self, data: str | None, seed: int) -> TaskData:
         table = _read(data)
@@ -114,72 +106,23 @@ class Sentiment(Task):
         return TaskData(train, validation, test, interface, description)
 
     def build(self, options: ModelOptions, interface: Interface) -> nn.Module:
-        front_end, decoder = _characters_and_labels(interface)
-        return TextClassifier(
-            len(front_end.vocabulary),
-            len(decoder.labels),
-            cell=options.cell,
-            embedding_size=self.own["embedding_size"],
-            hidden_size=options.hidden_size,
-            num_layers=options.num_layers,
-            bidirectional=options.bidirectional,
-            dropout=options.dropout,
-            residual=options.residual,
-            token_dropout=self.own["token_dropout"],
-            unknown=front_end.unknown,
+        arguments = character_arguments(self.own, options, interface)
+        return TextClassifier(classes=len(labels_of(interface)), **arguments)
+
+    def scores(
+        self, true: np.ndarray, predicted: np.ndarray, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Accuracy, and the F1 of the second of two labels or the mean F1 of several."""
+        two = len(labels) == 2
+        f1 = import_extra("sklearn.metrics").f1_score(
+            true, predicted, average="binary" if two else "macro", zero_division=0
         )
-
-    def loss(self, output: Any, batch: Batch) -> Tensor:
-        return F.cross_entropy(output, batch.targets, label_smoothing=LABEL_SMOOTHING)
-
-    def measure(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        return {"accuracy": (output.argmax(dim=1) == batch.targets).float().mean()}
-
-    def report(self, module: nn.Module, data: TaskData) -> Report:
-        _, decoder = _characters_and_labels(data.interface)
-        true, predicted = self._true_and_predicted(module, data)
-        train = data.train
-        assert isinstance(train, SequenceSplit)
-        majority = np.full_like(true, int(train.targets.bincount().argmax()))
-        return Report(
-            scores={
-                "model": _scores(true, predicted, decoder.labels),
-                f"always {decoder.labels[majority[0]]}": _scores(true, majority, decoder.labels),
-            },
-            tables=(_confusion(true, predicted, decoder.labels),),
-        )
-
-    def plot(self, module: nn.Module, data: TaskData, folder: Path) -> None:
-        _, decoder = _characters_and_labels(data.interface)
-        table = _confusion(*self._true_and_predicted(module, data), decoder.labels)
-        counts = [[int(count) for count in row[1:]] for row in table.rows]
-        draw_confusion(folder / "confusion.png", counts, decoder.labels)
-
-    def _true_and_predicted(
-        self, module: nn.Module, data: TaskData
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """int64[texts] each: places among the labels, over the test split."""
-        outputs, batches = zip(*self.predictions(module, data.test), strict=True)
-        true = torch.cat([batch.targets for batch in batches])
-        return true.numpy(), torch.cat(outputs).argmax(dim=1).numpy()
+        name = f"F1 of {labels[1]}" if two else "mean F1"
+        return {**super().scores(true, predicted, labels), name: float(f1)}
 
     def deployment(self, module: nn.Module, interface: Interface) -> Deployment:
-        front_end, decoder = _characters_and_labels(interface)
-        last = len(front_end.vocabulary) - 1
-        return Deployment(
-            args=(torch.arange(24).reshape(3, 8) % (last + 1), torch.tensor([5, 8, 2])),
-            axes=[("batch", "sequence"), ("batch",)],
-            output_names=["logits"],
-            front_end=front_end,
-            decoder=decoder,
-            limits={"sequence": AxisLimits(trained_maximum=interface.facts["longest"])},
-            bounds={"tokens": (0, last)},
-            meanings={
-                "tokens": "ids of the characters, rows filled up with padding",
-                "lengths": "number of characters in each row, at least 1",
-                "logits": "one number a label; softmax gives probabilities",
-            },
-        )
+        meaning = "one number a label; softmax gives probabilities"
+        return character_deployment(interface, {"logits": meaning})
 
     def _texts_and_labels(
         self, table: CsvTable
@@ -242,34 +185,3 @@ def _read(data: str | None) -> CsvTable:
         return parse_table(read_text(data), data)
     content = (files("rnn_edge.tasks") / "data" / "reviews.csv").read_bytes()
     return parse_table(decode_text(content, "reviews"), "reviews")
-
-
-def _characters_and_labels(interface: Interface) -> tuple[CharacterFrontEnd, LabelDecoder]:
-    assert isinstance(interface.front_end, CharacterFrontEnd)
-    assert isinstance(interface.decoder, LabelDecoder)
-    return interface.front_end, interface.decoder
-
-
-def _scores(
-    true: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], labels: tuple[str, ...]
-) -> dict[str, float]:
-    """Accuracy, and the F1 of the second of two labels or the mean F1 of several."""
-    metrics = import_extra("sklearn.metrics")
-    two = len(labels) == 2
-    f1 = metrics.f1_score(true, predicted, average="binary" if two else "macro", zero_division=0)
-    name = f"F1 of {labels[1]}" if two else "mean F1"
-    return {"accuracy": float(metrics.accuracy_score(true, predicted)), name: float(f1)}
-
-
-def _confusion(
-    true: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], labels: tuple[str, ...]
-) -> Table:
-    counts = import_extra("sklearn.metrics").confusion_matrix(
-        true, predicted, labels=range(len(labels))
-    )
-    rows: list[tuple[str | int, ...]] = [
-        (label, *map(int, row)) for label, row in zip(labels, counts, strict=True)
-    ]
-    return Table(
-        "Test texts by label (rows) and prediction (columns)", ("label", *labels), tuple(rows)
-    )

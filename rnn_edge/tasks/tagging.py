@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -16,11 +15,17 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from rnn_edge.batching import Batch, SequenceSplit
-from rnn_edge.contract import AxisLimits, CharacterFrontEnd, TagDecoder
+from rnn_edge.contract import TagDecoder
 from rnn_edge.drawing import draw_confusion
 from rnn_edge.errors import DataError
 from rnn_edge.extras import import_extra
 from rnn_edge.models.tagger import Tagger
+from rnn_edge.tasks.characters import (
+    character_arguments,
+    character_deployment,
+    character_options,
+)
+from rnn_edge.tasks.classification import confusion, confusion_table
 from rnn_edge.tasks.task import (
     Deployment,
     Interface,
@@ -28,7 +33,6 @@ from rnn_edge.tasks.task import (
     Option,
     Report,
     State,
-    Table,
     Task,
     TaskData,
     TrainingOptions,
@@ -76,14 +80,7 @@ class Tagging(Task):
             "strands", "one", "Of dna: label frames of one strand, or of both.", ("one", "both")
         ),
         Option("crf", False, "Choose the most probable row of labels by a linear chain."),
-        Option("embedding_size", 32, "Size of the vector that stands for a character.", minimum=1),
-        Option(
-            "token_dropout",
-            0.0,
-            "Share of characters hidden while training.",
-            minimum=0,
-            below=1,
-        ),
+        *character_options(embedding_size=32, token_dropout=0.0),
     )
     embedded = ("dna", "entities")
     data_help = "a CoNLL file: a token a line, its label in the last column, blank lines between"
@@ -118,16 +115,8 @@ class Tagging(Task):
         return TaskData(train, validation, test, interface, description)
 
     def build(self, options: ModelOptions, interface: Interface) -> nn.Module:
-        front_end, decoder = _characters_and_tags(interface)
-        return Tagger(
-            len(front_end.vocabulary),
-            len(decoder.labels),
-            embedding_size=self.own["embedding_size"],
-            crf=self.own["crf"],
-            token_dropout=self.own["token_dropout"],
-            unknown=front_end.unknown,
-            **asdict(options),
-        )
+        arguments = character_arguments(self.own, options, interface)
+        return Tagger(labels=len(_labels(interface)), crf=self.own["crf"], **arguments)
 
     def forward(
         self, module: nn.Module, batch: Batch, state: State | None
@@ -159,27 +148,23 @@ class Tagging(Task):
         return {"accuracy": right.float().mean()}
 
     def report(self, module: nn.Module, data: TaskData) -> Report:
-        labels = _characters_and_tags(data.interface)[1].labels
+        labels = _labels(data.interface)
         true, predicted = self._true_and_predicted(module, data)
         train = cast(TaggedSplit, data.train)
         frequent = int(torch.cat(train.tags).bincount().argmax())
         always = [np.full_like(row, frequent) for row in true]
-        counts = confusion(true, predicted, len(labels))
-        rows: list[tuple[str | int, ...]] = [
-            (label, *map(int, row)) for label, row in zip(labels, counts, strict=True)
-        ]
-        title = "Test characters by label (rows) and prediction (columns)"
         return Report(
             {
                 "model": scores(true, predicted, labels),
                 f"always {labels[frequent]}": scores(true, always, labels),
             },
-            (Table(title, ("label", *labels), tuple(rows)),),
+            (confusion_table(np.concatenate(true), np.concatenate(predicted), labels),),
         )
 
     def plot(self, module: nn.Module, data: TaskData, folder: Path) -> None:
-        labels = _characters_and_tags(data.interface)[1].labels
-        counts = confusion(*self._true_and_predicted(module, data), len(labels))
+        labels = _labels(data.interface)
+        true, predicted = map(np.concatenate, self._true_and_predicted(module, data))
+        counts = confusion(true, predicted, len(labels))
         draw_confusion(folder / "confusion.png", counts.tolist(), labels)
 
     def _true_and_predicted(
@@ -194,23 +179,11 @@ class Tagging(Task):
         return true, predicted
 
     def deployment(self, module: nn.Module, interface: Interface) -> Deployment:
-        front_end, decoder = _characters_and_tags(interface)
-        last = len(front_end.vocabulary) - 1
-        return Deployment(
-            args=(torch.arange(24).reshape(3, 8) % (last + 1), torch.tensor([5, 8, 2])),
-            axes=[("batch", "sequence"), ("batch",)],
-            output_names=["tags", "logits"],
-            front_end=front_end,
-            decoder=decoder,
-            limits={"sequence": AxisLimits(trained_maximum=interface.facts["longest"])},
-            bounds={"tokens": (0, last)},
-            meanings={
-                "tokens": "ids of the characters, rows filled up with padding",
-                "lengths": "number of characters in each row, at least 1",
-                "tags": "the label chosen for each character, as a place among the labels",
-                "logits": "one number a character and label",
-            },
-        )
+        outputs = {
+            "tags": "the label chosen for each character, as a place among the labels",
+            "logits": "one number a character and label",
+        }
+        return character_deployment(interface, outputs)
 
 
 # --- Data -------------------------------------------------------------------------------------
@@ -383,13 +356,5 @@ def scores(
     return result
 
 
-def confusion(true: list[np.ndarray], predicted: list[np.ndarray], size: int) -> np.ndarray:
-    """int64[truth, prediction]."""
-    pairs = np.concatenate(true) * size + np.concatenate(predicted)
-    return np.bincount(pairs, minlength=size * size).reshape(size, size)
-
-
-def _characters_and_tags(interface: Interface) -> tuple[CharacterFrontEnd, TagDecoder]:
-    assert isinstance(interface.front_end, CharacterFrontEnd)
-    assert isinstance(interface.decoder, TagDecoder)
-    return interface.front_end, interface.decoder
+def _labels(interface: Interface) -> tuple[str, ...]:
+    return cast(TagDecoder, interface.decoder).labels

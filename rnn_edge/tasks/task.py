@@ -1,6 +1,7 @@
 """What a task must provide: data, a model, a loss, a report, and what its export needs.
 
-A task is one file of this package with one subclass of Task. The file's name is the task's name
+A task is one file of this package with one subclass of Task, or of an abstract class of this
+package whose name ends in Task. The file's name is the task's name
 (``language_model.py`` is ``language-model``), the first line of its docstring is its help, and
 `rnn-edge train` finds it there: no other file lists tasks. Importing this file loads no torch.
 """
