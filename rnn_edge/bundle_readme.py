@@ -194,12 +194,14 @@ def _state_rule(graph: GraphContract, rule: StreamRule) -> str:
         if rule.latency
         else "None: each frame's answer comes with the chunk that holds it."
     )
+    rate = f", {rule.frame_rate:g} a second" if rule.frame_rate is not None else ""
+    time = f"`{rule.axis}`{rate}"
     once = f" Give {_listed(others)} of the whole sequence in every call." if others else ""
     return "\n".join(
         [
             f"`{graph.file}` gives the answers of the whole sequence, piece by piece:",
             "",
-            f"- Chunks: {_listed(chunk)} hold the next 1 or more steps of `{rule.axis}`.{once}",
+            f"- Chunks: {_listed(chunk)} hold the next 1 or more steps of {time}.{once}",
             f"- States: feed each output back in the next call. {'; '.join(pairs) or 'None'}.",
             f"- Start: {anew}{rows}",
             f"- Latency: {late}",

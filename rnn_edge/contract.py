@@ -7,6 +7,7 @@ metadata_props, so that a lone file still explains itself.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import UnionType
@@ -87,12 +88,21 @@ class StreamRule:
     for the whole sequence, less its last ``latency`` frames. ``reset`` names the boolean input that
     is True for the rows that start anew in this call; without it a row starts anew when its states
     have their initial values. With ``in_step``, all rows of a batch must be at the same step.
+    ``frame_rate`` is how many frames a second a stream in real time brings, where that is known.
     """
 
     axis: str
     latency: int = 0
     reset: str | None = None
     in_step: bool = False
+    frame_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.frame_rate is not None and not 0 < self.frame_rate < math.inf:
+            raise ContractError(
+                f"frame_rate must be a number above 0, got {self.frame_rate}. "
+                "Give the frames of a second."
+            )
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,13 @@ from rnn_edge.contract import (
 from rnn_edge.errors import ExportError
 from rnn_edge.extras import import_extra
 from rnn_edge.generating import GeneratePart, add_generator, write_generator
-from rnn_edge.streaming import StreamPart, add_stream, save_graph, write_golden_chunks
+from rnn_edge.streaming import (
+    StreamPart,
+    StreamWish,
+    add_stream,
+    save_graph,
+    write_golden_chunks,
+)
 from rnn_edge.verification.shapes import BATCH_AXIS
 from rnn_edge.version import VERSION
 
@@ -69,6 +75,8 @@ def export(
     front_end: FrontEnd | None = None,
     decoder: Decoder | None = None,
     stream: bool | Literal["auto"] = "auto",
+    time_axis: str | None = None,
+    frame_rate: float | None = None,
 ) -> Bundle:
     """Export ``module`` to a verified bundle at ``out_dir``; ``module`` itself is not changed.
 
@@ -80,8 +88,10 @@ def export(
     smallest and largest value of an input; ``limits`` restrict axes further than forward() does;
     ``meanings`` say what a tensor is; ``front_end`` and ``decoder`` say what an app must do before
     and after. ``stream`` asks for stream.onnx, which takes the sequence in chunks: "auto" writes it
-    where the module is causal in time, True fails where it is not. Where ``decoder`` reads next
-    characters, generate.onnx is written, which continues prompts in one run.
+    where the module is causal in time, True fails where it is not. ``time_axis`` names the axis of
+    time where several are dynamic and none is ``sequence``; ``frame_rate`` says how many of its
+    frames a second has. Where ``decoder`` reads next characters, generate.onnx is written, which
+    continues prompts in one run.
 
     Raises ExportError when the module cannot be expressed, VerificationError when the graph does
     not give its answers at other sizes, StreamError when it cannot run in chunks as asked; then
@@ -96,6 +106,7 @@ def export(
     from rnn_edge.verification.ragged_rows import are_rows_apart
 
     refuse_foreign_folder(Path(out_dir))
+    wish = StreamWish(stream, time_axis, frame_rate)
     description = Description(states or {}, limits or {}, bounds or {}, meanings or {})
     module = prepare(module, args, kwargs)
     # Passes over graphs keep state of their own too: one export at a time, from end to end.
@@ -110,7 +121,7 @@ def export(
             graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
             graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
             original = (module, captured.arguments, parity.cases)
-            part = add_stream(captured.model, graph, session, original, Path(staging), stream)
+            part = add_stream(captured.model, graph, session, original, Path(staging), wish)
             generation = add_generator(part.stream, graph, original[:2], Path(staging), decoder)
     graphs = {"model": graph}
     if part.stream is not None:
@@ -145,9 +156,16 @@ def export(
 
 
 def export_checkpoint(
-    checkpoint: Checkpoint, out_dir: str | Path, *, stream: bool | Literal["auto"] = "auto"
+    checkpoint: Checkpoint,
+    out_dir: str | Path,
+    *,
+    stream: bool | Literal["auto"] = "auto",
+    frame_rate: float | None = None,
 ) -> Bundle:
-    """Export a trained model to a verified bundle at ``out_dir``; errors are those of export()."""
+    """Export a trained model to a verified bundle at ``out_dir``; errors are those of export().
+
+    ``frame_rate`` is how many frames of a series a second brings.
+    """
     deployment = checkpoint.deployment()
     return export(
         checkpoint.module,
@@ -163,6 +181,7 @@ def export_checkpoint(
         front_end=deployment.front_end,
         decoder=deployment.decoder,
         stream=stream,
+        frame_rate=frame_rate,
     )
 
 

@@ -49,6 +49,7 @@ def derive_stream(
     axis: str | None = None,
     batch: str | None = None,
     states: Mapping[str, str] | None = None,
+    frame_rate: float | None = None,
 ) -> StreamFile:
     """Make the stream graph of any whole-sequence .onnx file, and prove it; ``source`` stays.
 
@@ -56,7 +57,7 @@ def derive_stream(
     contract, so that StreamSession runs it. ``out`` is a folder or a file; left out,
     ``NAME.stream.onnx`` is written beside the source. ``axis`` and ``batch`` name dynamic axes;
     they may be left out where the file leaves no doubt. ``states`` pairs inputs with the outputs
-    that feed them in the next call.
+    that feed them in the next call; ``frame_rate`` says how many frames a second brings.
 
     The truth are the file's own answers for whole sequences, which are compared with those in
     random chunks; nothing is written where one is off. Raises InputError for a file that cannot be
@@ -67,8 +68,9 @@ def derive_stream(
     from rnn_edge.graphs.cleaning import clean
     from rnn_edge.graphs.constant_fills import FoldConstantFills
     from rnn_edge.graphs.streaming import derive_stream as derive
-    from rnn_edge.streaming import save_graph
+    from rnn_edge.streaming import StreamWish, save_graph
 
+    wish = StreamWish(frame_rate=frame_rate)
     path = Path(source)
     if path.is_dir():
         raise InputError(
@@ -89,9 +91,10 @@ def derive_stream(
     FoldConstantFills()(model)
     clean(model)
     stream = derive(model, contract, axis, batch or "batch")
-    written = replace(stream.contract, file=target.name)
-    rule = written.stream
+    rule = stream.contract.stream
     assert rule is not None
+    rule = wish.complete(rule)
+    written = replace(stream.contract, file=target.name, stream=rule)
     with tempfile.TemporaryDirectory() as staging:
         draft = Path(staging) / target.name
         save_graph(stream.model, written, draft, whole.about)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_edge.contract import METADATA_KEY, Contract, GraphContract
+from rnn_edge.contract import METADATA_KEY, Contract, GraphContract, StreamRule
 from rnn_edge.errors import StreamError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.version import VERSION
@@ -24,6 +24,26 @@ if TYPE_CHECKING:
 
 # Frames in the chunks of the golden data, one after another.
 _GOLDEN_CHUNKS = (1, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class StreamWish:
+    """What a person asks of streaming.
+
+    ``stream`` is True, False or "auto", ``time_axis`` the name of the axis of time where it is not
+    ``sequence`` and not the only one, ``frame_rate`` its frames a second. Raises ContractError.
+    """
+
+    stream: bool | str = "auto"
+    time_axis: str | None = None
+    frame_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        self.complete(StreamRule(self.time_axis or ""))
+
+    def complete(self, rule: StreamRule) -> StreamRule:
+        """``rule`` with what no graph can tell."""
+        return replace(rule, frame_rate=self.frame_rate)
 
 
 @dataclass(frozen=True)
@@ -42,21 +62,22 @@ def add_stream(
     whole: Session,
     original: tuple[nn.Module, Arguments, Sequence[Case]],
     staging: Path,
-    wish: bool | str,
+    wish: StreamWish,
 ) -> StreamPart:
     """Derive the stream graph of ``model`` and hold it against the eager module.
 
-    ``wish`` is True, False or "auto". Raises StreamError or VerificationError when it is True and
-    there is no such graph; with "auto" the reason becomes the evidence.
+    Raises StreamError or VerificationError when a stream is demanded and there is no such graph;
+    with "auto" the reason becomes the evidence.
     """
     from rnn_edge.graphs.streaming import choose_step, derive_stream
     from rnn_edge.verification.against_module import verify_stream_against_module
 
-    if wish is False:
+    if wish.stream is False:
         return StreamPart(None, {"refused": "not asked for"})
     try:
-        stream = derive_stream(model, graph)
+        stream = derive_stream(model, graph, wish.time_axis)
         _require_plain_states(stream.contract)
+        stream = _completed(stream, wish)
         step = choose_step(stream)
         sessions = [_save_and_open(each, staging) for each in (stream, step)]
         module, arguments, cases = original
@@ -65,10 +86,16 @@ def add_stream(
             sessions[0], whole, module, arguments, cases, sessions[1]
         )
     except (StreamError, VerificationError) as error:
-        if wish is True:
+        if wish.stream is True:
             raise
         return StreamPart(None, {"refused": str(error)})
     return StreamPart(stream, report.to_dict(), step)
+
+
+def _completed(stream: Stream, wish: StreamWish) -> Stream:
+    rule = stream.contract.stream
+    assert rule is not None
+    return replace(stream, contract=replace(stream.contract, stream=wish.complete(rule)))
 
 
 def _require_plain_states(contract: GraphContract) -> None:

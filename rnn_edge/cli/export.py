@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from rnn_edge.cli.options import json_option
+from rnn_edge.cli.options import frame_rate_option, json_option
 from rnn_edge.cli.output import print_json, say
 from rnn_edge.cli.parity import print_parity, stream_line
 from rnn_edge.cli.source_options import (
@@ -50,6 +50,12 @@ if TYPE_CHECKING:
     "[default: written where the model is causal in time]",
 )
 @click.option(
+    "--time-axis",
+    metavar="NAME",
+    help="The axis of time of that module.  [default: sequence, or the one beside batch]",
+)
+@frame_rate_option
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -63,6 +69,8 @@ def export(
     output_names: Sequence[str],
     states: Sequence[tuple[str, str]],
     stream: bool | None,
+    time_axis: str | None,
+    frame_rate: float | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -77,10 +85,10 @@ def export(
     own = is_module_file(str(source))
     if own and not inputs:
         raise click.UsageError('a module needs --input, such as "x:float32[batch,sequence,40]".')
-    if not own and (weights is not None or inputs or output_names or states):
+    if not own and (weights is not None or inputs or output_names or states or time_axis):
         raise click.UsageError(
-            "--weights, --input, --output-name and --state go with path/to/file.py:callable; "
-            "a checkpoint knows its own."
+            "--weights, --input, --output-name, --state and --time-axis go with "
+            "path/to/file.py:callable; a checkpoint knows its own."
         )
     target = output or Path("exported") / (
         name_module(str(source)) if own else source.resolve().name
@@ -88,12 +96,16 @@ def export(
     say(f"Exporting {source} and verifying it at other lengths and batches ...")
     wish: bool | Literal["auto"] = "auto" if stream is None else stream
     if own:
-        bundle = _export_module(source, weights, inputs, output_names, dict(states), wish, target)
+        names = {"output_names": list(output_names) or None, "states": dict(states)}
+        streaming = {"stream": wish, "time_axis": time_axis, "frame_rate": frame_rate}
+        bundle = _export_module(source, weights, inputs, target, {**names, **streaming})
     else:
         from rnn_edge.checkpoint import load_checkpoint
         from rnn_edge.exporting import export_checkpoint
 
-        bundle = export_checkpoint(load_checkpoint(source), target, stream=wish)
+        bundle = export_checkpoint(
+            load_checkpoint(source), target, stream=wish, frame_rate=frame_rate
+        )
     _show(bundle, as_json)
 
 
@@ -101,10 +113,8 @@ def _export_module(
     source: Path,
     weights: Path | None,
     inputs: Sequence[Declaration],
-    output_names: Sequence[str],
-    states: Mapping[str, str],
-    stream: bool | Literal["auto"],
     target: Path,
+    options: Mapping[str, Any],
 ) -> Bundle:
     from rnn_edge.exporting import export as export_module
 
@@ -118,9 +128,7 @@ def _export_module(
             axes=examples.axes,
             kwargs=examples.kwargs,
             bounds=examples.bounds,
-            output_names=list(output_names) or None,
-            states=states,
-            stream=stream,
+            **options,
         )
 
 

@@ -16,6 +16,15 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
+def frame_rate_option(command: Command) -> Command:
+    return click.option(
+        "--frame-rate",
+        type=click.FloatRange(0, min_open=True),
+        metavar="HZ",
+        help="Frames of the input a second in real time: 16000 for samples, 100 for features.",
+    )(command)
+
+
 def provider_option(command: Command) -> Command:
     return click.option(
         "--provider",

@@ -95,4 +95,5 @@ def describe_rule(rule: StreamRule) -> str:
         else "a row starts anew from the initial states"
     )
     step = ", all rows at one step" if rule.in_step else ""
-    return f"chunks along {rule.axis}, {late}, {start}{step}"
+    rate = f" of {rule.frame_rate:g} frames a second" if rule.frame_rate is not None else ""
+    return f"chunks along {rule.axis}{rate}, {late}, {start}{step}"

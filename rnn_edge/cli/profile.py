@@ -71,7 +71,8 @@ class Sizes(click.ParamType[tuple[int, ...]]):
     "--frame-rate",
     type=click.FloatRange(0, min_open=True),
     metavar="HZ",
-    help="With --stream: frames a second, for the share of a core that a stream takes.",
+    help="With --stream: frames a second, for the share of a core that a stream takes.  "
+    "[default: the contract's]",
 )
 @click.option(
     "--deadline",

@@ -78,6 +78,12 @@ class _Given:
 @click.option(
     "--real-time", is_flag=True, help="With --stream and a WAV file: no faster than it sounds."
 )
+@click.option(
+    "--frame-rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="HZ",
+    help="With --stream and a WAV file: its rate, where the contract has another.",
+)
 @provider_option
 @json_option
 def run(
@@ -93,6 +99,7 @@ def run(
     chunk: int | None,
     frames: str | None,
     real_time: bool,
+    frame_rate: float | None,
     provider: str,
     as_json: bool,
     **sampling: Any,
@@ -120,9 +127,11 @@ def run(
             f"--{name.replace('_', '-')}": value is not None for name, value in sampling.items()
         }
         _refuse("with --stream", flags)
-        _run_stream(bundle, inputs, chunk, frames, real_time, provider, as_json)
+        pace = {"real_time": real_time, "frame_rate": frame_rate}
+        _run_stream(bundle, inputs, {"chunk": chunk, "frames": frames, **pace}, provider, as_json)
         return
     flags = {"--chunk": chunk, "--frames": frames, "--real-time": real_time}
+    flags["--frame-rate"] = frame_rate
     _refuse("without --stream", flags)
     if plot is not None:
         from rnn_edge.cli.plots import require_plotting
@@ -147,15 +156,13 @@ def run(
 def _run_stream(
     source: Path,
     inputs: Sequence[str],
-    chunk: int | None,
-    frames: str | None,
-    real_time: bool,
+    options: Mapping[str, Any],
     provider: str,
     as_json: bool,
 ) -> None:
     from rnn_edge.cli.stream_run import RAW, StreamInput, run_stream
 
-    if frames == RAW and as_json:
+    if options["frames"] == RAW and as_json:
         raise click.UsageError("--frames and --json are two forms of output; give one.")
     files = [name for name in inputs if name != STANDARD_INPUT]
     if len(inputs) > 1 or any(Path(name).suffix.lower() != ".wav" for name in files):
@@ -164,10 +171,11 @@ def _run_stream(
             f"got {', '.join(inputs)}. Pipe other files in."
         )
     if files:
-        _refuse("with a WAV file", {"--frames": frames})
+        _refuse("with a WAV file", {"--frames": options["frames"]})
     else:
-        _refuse("without a WAV file", {"--real-time": real_time})
-    given = StreamInput(files[0] if files else None, chunk, frames, real_time)
+        flags = {"--real-time": options["real_time"], "--frame-rate": options["frame_rate"]}
+        _refuse("without a WAV file", flags)
+    given = StreamInput(files[0] if files else None, **options)
     run_stream(source, provider, given, as_json)
 
 

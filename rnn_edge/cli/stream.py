@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rnn_edge.cli.options import json_option
+from rnn_edge.cli.options import frame_rate_option, json_option
 from rnn_edge.cli.output import print_json, say
 from rnn_edge.cli.parity import describe_rule, print_stream_parity
 from rnn_edge.cli.source_options import State
@@ -30,6 +30,7 @@ from rnn_edge.cli.source_options import State
     multiple=True,
     help="An input and the output that feeds it in the next call, as h=h_n. Once per state.",
 )
+@frame_rate_option
 @json_option
 def stream(
     file: Path,
@@ -37,6 +38,7 @@ def stream(
     axis: str | None,
     batch: str | None,
     states: Sequence[tuple[str, str]],
+    frame_rate: float | None,
     as_json: bool,
 ) -> None:
     """Derive a graph that takes chunks from FILE, any .onnx that takes whole sequences.
@@ -50,7 +52,9 @@ def stream(
     from rnn_edge.stream_file import derive_stream
 
     say(f"Deriving the stream graph of {file} and comparing it in chunks ...")
-    found = derive_stream(file, output, axis=axis, batch=batch, states=dict(states))
+    found = derive_stream(
+        file, output, axis=axis, batch=batch, states=dict(states), frame_rate=frame_rate
+    )
     rule = found.contract.stream
     assert rule is not None
     if as_json:

@@ -20,12 +20,16 @@ RAW = "f32le"
 
 @dataclass(frozen=True)
 class StreamInput:
-    """What is streamed: standard input, or a WAV file as fast as it goes or as it would sound."""
+    """What is streamed: standard input, or a WAV file as fast as it goes or as it would sound.
+
+    ``frame_rate`` is what the file must have in the place of the contract's.
+    """
 
     wav: str | None
     chunk: int | None
     frames: str | None
     real_time: bool
+    frame_rate: float | None
 
 
 def run_stream(source: Path, provider: str, given: StreamInput, as_json: bool) -> None:
@@ -48,7 +52,8 @@ def run_stream(source: Path, provider: str, given: StreamInput, as_json: bool) -
     pipe = sys.stdin.buffer
     frames, chunk = given.frames, given.chunk
     if given.wav is not None:
-        chunks = read_wav(_open_wav(given.wav, shape.width), shape, chunk, given.real_time)
+        rate = given.frame_rate or shape.frame_rate
+        chunks = read_wav(_open_wav(given.wav, shape.width), shape, chunk, given.real_time, rate)
     elif frames == RAW:
         chunks = read_raw(pipe, shape, chunk or 1)
     elif isinstance(front_end, CharacterFrontEnd):

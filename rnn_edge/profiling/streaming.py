@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnn_edge.bundle import Bundle
-from rnn_edge.contract import AxisLimits, GraphContract
+from rnn_edge.contract import AxisLimits, GraphContract, StreamRule
 from rnn_edge.errors import InputError
 from rnn_edge.profiling.inputs import random_inputs
 from rnn_edge.profiling.latency import PERCENTILES, Engine, time_engines
@@ -123,8 +123,8 @@ def profile_stream(
 
     One stream in ``chunks`` and several ``streams`` in single steps are timed in turn, so that
     their ratios hold on a busy machine. ``frame_rate``, in frames a second, gives real-time
-    factors; ``deadline_ms`` asks for the most streams whose next frames one core computes in time.
-    Raises InputError and what StreamSession raises.
+    factors (left out, the contract's); ``deadline_ms`` asks for the most streams whose next frames
+    one core computes in time. Raises InputError and what StreamSession raises.
     """
     _check(chunks, streams, frame_rate, deadline_ms)
     if not isinstance(source, Bundle) and Path(source).is_dir():
@@ -137,6 +137,7 @@ def profile_stream(
     for count in sorted({*streams} - {1}):
         pool = StreamPool(source, max_batch=count, **options)
         engines.append(_ManyStreams(pool, count, random))
+    rule = engines[0].rule
     progress(f"{len(engines)} kinds of pushes in turn")
     samples = time_engines(engines, lambda: {}, calls=calls, seconds=seconds * len(engines))
     capacity = None
@@ -148,8 +149,8 @@ def profile_stream(
         source.name if isinstance(source, Bundle) else Path(source).name,
         provider,
         threads,
-        engines[0].latency,
-        frame_rate,
+        rule.latency,
+        rule.frame_rate if frame_rate is None else frame_rate,
         tuple(StreamLatency(each.streams, each.chunk, samples[each.name]) for each in engines),
         capacity,
     )
@@ -160,7 +161,7 @@ class _Pushes(Engine):
 
     streams: int
     chunk: int
-    latency: int
+    rule: StreamRule
 
     def answers(self, returned: Any) -> list[np.ndarray]:
         return list(returned)
@@ -169,7 +170,7 @@ class _Pushes(Engine):
 class _OneStream(_Pushes):
     def __init__(self, stream: StreamSession, chunk: int, random: np.random.Generator) -> None:
         self.name, self.streams, self.chunk = f"one stream, chunks of {chunk}", 1, chunk
-        self.latency = stream.latency
+        self.rule = _rule_of(stream.contract)
         self._stream, self._random = stream, random
         context = random_context(stream.contract, random)
         if context:
@@ -185,7 +186,7 @@ class _OneStream(_Pushes):
 class _ManyStreams(_Pushes):
     def __init__(self, pool: StreamPool, count: int, random: np.random.Generator) -> None:
         self.name, self.streams, self.chunk = f"{count} streams", count, 1
-        self.latency = pool.latency
+        self.rule = _rule_of(pool.contract)
         self._pool, self._random = pool, random
         context = random_context(pool.contract, random)
         self._numbers = [pool.open(context=context) for _ in range(count)]
@@ -216,8 +217,7 @@ def random_context(contract: GraphContract, random: np.random.Generator) -> dict
 def _some_inputs(
     contract: GraphContract, frames: int, random: np.random.Generator, *, timed: bool
 ) -> dict[str, np.ndarray]:
-    rule = contract.stream
-    assert rule is not None
+    rule = _rule_of(contract)
     chosen = tuple(
         spec
         for spec in contract.inputs
@@ -232,6 +232,12 @@ def _some_inputs(
         if isinstance(dim, str)
     }
     return random_inputs(GraphContract(contract.file, chosen, ()), sizes, random)
+
+
+def _rule_of(contract: GraphContract) -> StreamRule:
+    rule = contract.stream
+    assert rule is not None
+    return rule
 
 
 def _find_capacity(

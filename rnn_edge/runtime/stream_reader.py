@@ -31,6 +31,8 @@ class ChunkShape:
         self.spec: TensorSpec = form.chunk[0]
         self._batch = form.batch
         self._axis = form.rule.axis
+        #: Frames a second that the model takes, where that is known.
+        self.frame_rate = form.rule.frame_rate
         kept = [dim for dim in self.spec.dims if dim not in (self._axis, self._batch)]
         if not all(isinstance(dim, int) for dim in kept):
             raise InputError(
@@ -97,11 +99,16 @@ def read_raw(pipe: BinaryIO, shape: ChunkShape, size: int) -> Iterator[np.ndarra
 
 
 def read_wav(
-    file: WavFile, shape: ChunkShape, size: int | None, real_time: bool
+    file: WavFile,
+    shape: ChunkShape,
+    size: int | None,
+    real_time: bool,
+    rate: float | None = None,
 ) -> Iterator[np.ndarray]:
     """Chunks of ``size`` frames of a WAV file; a model of one number a frame hears the mean.
 
-    Without a size, a hundredth of a second. Raises InputError when channels do not fit.
+    Without a size, a hundredth of a second. ``rate`` is the frames a second that the file must
+    have. Raises InputError when it has others, or its channels do not fit.
     """
     if shape.dtype.kind != "f":
         raise InputError(f"samples must go to an input of numbers, {shape.spec} is none. Use text.")
@@ -109,6 +116,11 @@ def read_wav(
         raise InputError(
             f"{file.path} must have {shape.width} channels, one for each number of a frame of "
             f"{shape.spec}, got {file.channels}. Compute the features before."
+        )
+    if rate is not None and file.rate != rate:
+        raise InputError(
+            f"{file.path} must have {rate:g} frames a second, as the model takes them, it has "
+            f"{file.rate}. Resample it, or say --frame-rate {file.rate} if it fits all the same."
         )
     size = size or max(1, file.rate // CHUNKS_A_SECOND)
     for samples in file.paced(size) if real_time else file.chunks(size):
