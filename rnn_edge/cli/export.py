@@ -10,7 +10,7 @@ import click
 
 from rnn_edge.cli.options import frame_rate_option, json_option
 from rnn_edge.cli.output import print_json, say
-from rnn_edge.cli.parity import print_parity, stream_line
+from rnn_edge.cli.parity import generation_line, print_parity, stream_line
 from rnn_edge.cli.source_options import (
     State,
     input_option,
@@ -23,6 +23,8 @@ from rnn_edge.source.module_file import is_module_file, name_module
 
 if TYPE_CHECKING:
     from rnn_edge.bundle import Bundle
+
+_ANNOUNCEMENT = "Exporting {} and verifying it at other lengths and batches ..."
 
 
 @click.command()
@@ -93,9 +95,9 @@ def export(
     target = output or Path("exported") / (
         name_module(str(source)) if own else source.resolve().name
     )
-    say(f"Exporting {source} and verifying it at other lengths and batches ...")
     wish: bool | Literal["auto"] = "auto" if stream is None else stream
     if own:
+        say(_ANNOUNCEMENT.format(source))
         names = {"output_names": list(output_names) or None, "states": dict(states)}
         streaming = {"stream": wish, "time_axis": time_axis, "frame_rate": frame_rate}
         bundle = _export_module(source, weights, inputs, target, {**names, **streaming})
@@ -103,9 +105,9 @@ def export(
         from rnn_edge.checkpoint import load_checkpoint
         from rnn_edge.exporting import export_checkpoint
 
-        bundle = export_checkpoint(
-            load_checkpoint(source), target, stream=wish, frame_rate=frame_rate
-        )
+        checkpoint = load_checkpoint(source)
+        say(_ANNOUNCEMENT.format(source))
+        bundle = export_checkpoint(checkpoint, target, stream=wish, frame_rate=frame_rate)
     _show(bundle, as_json)
 
 
@@ -134,10 +136,13 @@ def _export_module(
 
 def _show(bundle: Bundle, as_json: bool) -> None:
     if as_json:
-        found = {key: bundle.evidence[key] for key in ("files", "parity", "stream")}
+        found = {key: bundle.evidence[key] for key in ("files", "parity", "stream", "generate")}
         print_json({"bundle": str(bundle.path), **found})
         return
     print_parity(bundle.evidence["parity"])
     size = bundle.graph_path().stat().st_size
     click.echo(f"Wrote {bundle.path} ({size:,} bytes of model.onnx).")
     click.echo(stream_line(bundle.contract, bundle.evidence["stream"]))
+    refused = generation_line(bundle.contract, bundle.evidence["generate"])
+    if refused is not None:
+        click.echo(refused)

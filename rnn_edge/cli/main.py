@@ -8,6 +8,7 @@ from importlib import import_module
 
 import click
 
+from rnn_edge.cli.suggestions import SuggestingGroup
 from rnn_edge.errors import RnnEdgeError
 from rnn_edge.version import VERSION
 
@@ -26,7 +27,7 @@ COMMANDS = {
 }
 
 
-class Program(click.Group):
+class Program(SuggestingGroup):
     """A group that imports a command's file only when that command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

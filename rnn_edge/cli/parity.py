@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnn_edge.cli.tables import print_table
-from rnn_edge.contract import Contract, StreamRule
+from rnn_edge.contract import Contract, NextCharacterDecoder, StreamRule
 
 if TYPE_CHECKING:
     from rnn_edge.verification.report import Drift
@@ -84,6 +84,13 @@ def stream_line(contract: Contract, evidence: Mapping[str, Any]) -> str:
     generate = contract.graphs.get("generate")
     more += f" Wrote {generate.file}, which continues prompts." if generate is not None else ""
     return f"Wrote {graph.file}: {describe_rule(graph.stream)}, {count}.{more}"
+
+
+def generation_line(contract: Contract, evidence: Mapping[str, Any]) -> str | None:
+    """Why a model that gives next characters has no graph that continues prompts."""
+    if not isinstance(contract.decoder, NextCharacterDecoder) or "generate" in contract.graphs:
+        return None
+    return f"No generate.onnx: {' '.join(str(evidence.get('refused', 'not known')).split())}"
 
 
 def describe_rule(rule: StreamRule) -> str:

@@ -10,6 +10,7 @@ import click
 
 from rnn_edge.cli.options import json_option
 from rnn_edge.cli.output import print_json, say
+from rnn_edge.cli.suggestions import SuggestingGroup
 from rnn_edge.cli.tables import print_table
 from rnn_edge.extras import import_extra
 from rnn_edge.tasks import task_class, task_summaries
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rnn_edge.checkpoint import Checkpoint
 
 
-class TaskGroup(click.Group):
+class TaskGroup(SuggestingGroup):
     """One subcommand a task; a task's file is imported only when that one is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import rnn_edge
 from rnn_edge.cli.main import program
+from rnn_edge.cli.parity import generation_line
 
 
 def call(*arguments: object) -> Result:
@@ -153,3 +155,21 @@ def test_place_below_a_file_is_refused(checkpoint: Path, place: Path) -> None:
     assert result.exit_code == 1
     assert "file/bundle must be a place to write a folder" in result.stderr
     assert (place / "file").read_text() == ""
+
+
+def test_export_says_why_a_language_model_has_no_generating_graph(language_bundle) -> None:
+    contract = replace(language_bundle.contract, graphs={"model": language_bundle.graph()})
+    reason = {"refused": "answers must be equal,\nfound others."}
+    assert generation_line(contract, reason) == (
+        "No generate.onnx: answers must be equal, found others."
+    )
+    # A model of another kind is not expected to have one.
+    assert generation_line(replace(contract, decoder=None), reason) is None
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused_before_anything_is_announced(
+    place: Path,
+) -> None:
+    result = call("export", "nowhere")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: checkpoint must be a folder")

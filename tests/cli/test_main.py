@@ -56,6 +56,22 @@ ALL_COMMANDS = commands()
 RUNNABLE = [name for name, command in ALL_COMMANDS.items() if not isinstance(command, click.Group)]
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["trian", "forecast"], "train"), (["train", "forcast"], "forecast"), (["profil"], "profile")],
+)
+def test_a_mistyped_name_is_told_what_was_meant(typed: list[str], meant: str) -> None:
+    result = CliRunner().invoke(program, typed)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith(f"Did you mean {meant}?")
+
+
+def test_a_name_like_no_other_is_just_refused() -> None:
+    result = CliRunner().invoke(program, ["xyzzy"])
+    assert result.exit_code == 2
+    assert "Did you mean" not in result.stderr
+
+
 @pytest.mark.parametrize("name", ALL_COMMANDS)
 def test_help_of_every_command_ends_with_an_example(name: str) -> None:
     assert CliRunner().invoke(program, [*name.split(), "--help"]).exit_code == 0
