@@ -1,5 +1,6 @@
-"""Cumulative operators that ONNX has none of, as one Scan: products, extremes, logs of sums.
+"""Cumulative operators: sums as CumSum; products, extremes and logs of sums as one Scan each.
 
+torch adds up in double precision whatever the dtype, and rounds each sum once; so do these sums.
 In logcumsumexp the sum so far is kept as its largest exponent and the rest, so that neither large
 numbers overflow nor small ones vanish beside a large one that comes later.
 """
@@ -20,6 +21,18 @@ from rnn_edge.capture.scans import Body, write_scan
 op: Any = onnxscript.opset18
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
+
+
+def translate_cumsum(x: Any, dim: int, dtype: int | None = None) -> Any:
+    if dtype in (None, -1):
+        dtype = x.dtype if x.dtype in _FLOATS else ir.DataType.INT64
+    if not x.shape.rank():
+        return op.Cast(x, to=dtype)
+    wide = ir.DataType.DOUBLE if dtype in _FLOATS else dtype
+    if dtype != x.dtype and dtype != wide:
+        x = op.Cast(x, to=dtype)
+    sums = op.CumSum(op.Cast(x, to=wide), op.Constant(value=ir.tensor(dim)))
+    return op.Cast(sums, to=dtype)
 
 
 def translate_cumprod(x: Any, dim: int, dtype: int | None = None) -> Any:
@@ -128,6 +141,7 @@ def _accumulate(
 
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.cumsum.default: translate_cumsum,
     torch.ops.aten.cumprod.default: translate_cumprod,
     torch.ops.aten.cummax.default: translate_cummax,
     torch.ops.aten.cummin.default: translate_cummin,

@@ -72,7 +72,7 @@ class KeptState:
             for attribute in self.attributes:
                 part = module.get_submodule(attribute.path)
                 home, before = find_attribute(part, attribute.name)
-                stack.callback(_put_back, attribute.name, home, before)
+                stack.callback(_put_back, part, attribute.name, home, before)
                 if attribute.value is ABSENT:
                     home.pop(attribute.name, None)
                 else:
@@ -120,14 +120,17 @@ class Unread:
 
 def find_attribute(part: nn.Module, name: str) -> tuple[dict[str, Any], Any]:
     """(where the attribute is kept, its value)."""
-    home: dict[str, Any] = part._buffers if name in part._buffers else part.__dict__
+    homes: tuple[dict[str, Any], ...] = (part._buffers, part._parameters, part.__dict__)
+    home = next((home for home in homes if name in home), part.__dict__)
     return home, home.get(name, ABSENT)
 
 
-def _put_back(name: str, home: dict[str, Any], value: Any) -> None:
-    if value is ABSENT:
-        home.pop(name, None)
-    else:
+def _put_back(part: nn.Module, name: str, home: dict[str, Any], value: Any) -> None:
+    # forward() may have kept it elsewhere: a parameter that is set becomes one of the part's.
+    now, _ = find_attribute(part, name)
+    if now is not home or value is ABSENT:
+        now.pop(name, None)
+    if value is not ABSENT:
         home[name] = value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,21 @@ def call_copy(
         arguments.call(module, tensors)
 
 
-def take_snapshot(module: nn.Module) -> Snapshot:
+def take_snapshot(module: nn.Module, weights: Collection[tuple[str, str]] = ()) -> Snapshot:
+    """Attributes, buffers, and parameters that are not among ``weights``, as of name_weights()."""
     snapshot = {}
     for path, part in module.named_modules():
-        for name, value in own_attributes(part).items():
+        registered = {
+            name: value for name, value in part._parameters.items() if (path, name) not in weights
+        }
+        for name, value in (own_attributes(part) | registered).items():
             snapshot[path, name] = hold_value(value)
     return snapshot
+
+
+def name_weights(module: nn.Module) -> set[tuple[str, str]]:
+    """(part, name) of every parameter of ``module``."""
+    return {(path, name) for path, part in module.named_modules() for name in part._parameters}
 
 
 def hold_value(value: Any) -> HeldValue:

@@ -12,7 +12,7 @@ from torch import nn
 from rnn_edge.capture.arguments import Arguments, TensorArgument, resize
 from rnn_edge.capture.kept_state import KeptState
 from rnn_edge.capture.preparation import copy_module
-from rnn_edge.capture.snapshots import call_copy, examples_of, take_snapshot
+from rnn_edge.capture.snapshots import call_copy, examples_of, name_weights, take_snapshot
 from rnn_edge.errors import ExportError
 
 # Ways to resize the states that are tried before an axis is taken for one they do not have.
@@ -97,10 +97,11 @@ def _shapes_by_itself(
 ) -> list[torch.Size] | None:
     """The shapes of the states that a first call leaves; None when it refuses the sizes."""
     called, kept = copy_module(module), arguments.kept
+    weights = name_weights(called)
     alone = replace(arguments, tensors=arguments.tensors[:-states], kept=KeptState())
     try:
         call_copy(called, alone, sizes)
-        found = examples_of(take_snapshot(called), kept.attributes)
+        found = examples_of(take_snapshot(called, weights), kept.attributes)
     except Exception:  # noqa: BLE001 (forward() is the user's: it may raise anything)
         return None
     return [found[slot].shape for slot in kept.slots]

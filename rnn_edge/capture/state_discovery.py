@@ -28,6 +28,7 @@ from rnn_edge.capture.snapshots import (
     changed_leaves,
     examples_of,
     hold_value,
+    name_weights,
     take_snapshot,
 )
 from rnn_edge.capture.state_axes import with_axes
@@ -40,14 +41,15 @@ def find_kept_state(module: nn.Module, arguments: Arguments) -> Arguments:
     Raises ExportError when the state cannot be given by hand.
     """
     called = copy_module(module)
-    before = take_snapshot(called)
+    weights = name_weights(called)
+    before = take_snapshot(called, weights)
     try:
         call_copy(called, arguments)
-        after = take_snapshot(called)
+        after = take_snapshot(called, weights)
         call_copy(called, arguments)
     except Exception:  # noqa: BLE001 (forward() is the user's; tracing says what is wrong)
         return arguments
-    later = take_snapshot(called)
+    later = take_snapshot(called, weights)
     attributes = [
         _hold(key, before.get(key), after[key], later[key])
         for key in after

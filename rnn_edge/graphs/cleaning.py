@@ -5,13 +5,17 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
+from onnxscript.rewriter import RewritePass
 
 from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls
 from rnn_edge.graphs.reduced_axes import CountAxesFromFront
+from rnn_edge.graphs.rewriting import RULES
 from rnn_edge.graphs.zero_state import DropZeroStates
 
 # Weights of any size are folded: reordering gates at run time would cost at every call.
 _NO_LIMIT = 2**62
+# Folding opens what can be rewritten, and the other way round.
+_ROUNDS = 2
 
 
 def clean(model: ir.Model) -> None:
@@ -27,9 +31,22 @@ def clean(model: ir.Model) -> None:
 
 
 def _optimize(model: ir.Model) -> None:
-    optimizer.optimize(
-        model,
-        onnx_shape_inference=False,
-        input_size_limit=_NO_LIMIT,
-        output_size_limit=_NO_LIMIT,
-    )
+    common.InlinePass()(model)
+    for _ in range(_ROUNDS):
+        folded = optimizer.fold_constants_ir(
+            model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT
+        )
+        rewritten = RewritePass(RULES)(model)
+        removed = [
+            common.RemoveUnusedNodesPass()(model),
+            common.RemoveUnusedFunctionsPass()(model),
+            common.RemoveUnusedOpsetsPass()(model),
+        ]
+        if not any(result.modified for result in (folded, rewritten, *removed)):
+            break
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.LiftSubgraphInitializersToMainGraphPass()(model)
+    common.DeduplicateInitializersPass()(model)
+    common.CommonSubexpressionEliminationPass()(model)
+    common.OutputFixPass()(model)
+    common.NameFixPass()(model)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
+from onnx_ir.tape import Tape
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
+from rnn_edge.graphs.cleaning import clean
 
 
 class Twice(nn.Module):
@@ -43,3 +47,22 @@ def test_lengths_are_cast_once_and_weights_are_constants(tmp_path: Path) -> None
     for node in graph.node:
         if node.op_type == "GRU":
             assert set(node.input[1:4]) <= constants
+
+
+def test_only_arithmetic_that_changes_nothing_is_dropped() -> None:
+    x = ir.val("x", dtype=ir.DataType.FLOAT, shape=[3])
+    tape, value = Tape(), x
+    for operator, number in (
+        ("Add", 0.0), ("Add", 1e-8), ("Sub", 0.0), ("Sub", 1e-9),
+        ("Mul", 1.0), ("Mul", 1.0 + 2**-20), ("Div", 1.0), ("Div", 1.0 - 2**-20),
+    ):  # fmt: skip
+        constant = tape.initializer(ir.tensor(np.float32(number), name=f"c{len(tape.nodes)}"))
+        value = tape.op(operator, [value, constant])
+    value.name, value.dtype, value.shape = "y", ir.DataType.FLOAT, ir.Shape([3])
+    graph = ir.Graph(
+        [x], [value], nodes=tape.nodes, initializers=tape.initializers,
+        opset_imports={"": 18}, name="arithmetic",
+    )  # fmt: skip
+    model = ir.Model(graph, ir_version=9)
+    clean(model)
+    assert [node.op_type for node in model.graph] == ["Add", "Sub", "Mul", "Div"]

@@ -1,0 +1,84 @@
+"""onnxscript's rewrite rules, with those that drop arithmetic exact.
+
+Its own take a constant within 1e-8 of 0 for 0, and one within 1e-5 of 1 for 1. So log(x + 1e-8)
+would lose what keeps it finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from onnxscript.rewriter import RewriteRule, pattern
+from onnxscript.rewriter.rules import common
+
+
+def _exactly(number: int) -> pattern.Constant:
+    return pattern.Constant(number, rel_tol=0.0, abs_tol=0.0)
+
+
+def _add_nothing(op: Any, x: Any) -> Any:
+    return op.Add(x, _exactly(0))
+
+
+def _subtract_nothing(op: Any, x: Any) -> Any:
+    return op.Sub(x, _exactly(0))
+
+
+def _multiply_by_one(op: Any, x: Any) -> Any:
+    return op.Mul(x, _exactly(1))
+
+
+def _divide_by_one(op: Any, x: Any) -> Any:
+    return op.Div(x, _exactly(1))
+
+
+def _leave(op: Any, x: Any, **_: Any) -> Any:
+    return op.Identity(x)
+
+
+def _drop(operation: Callable[..., Any]) -> RewriteRule:
+    return RewriteRule(operation, _leave)
+
+
+RULES: tuple[RewriteRule, ...] = (
+    *_drop(_add_nothing).commute(),
+    *_drop(_multiply_by_one).commute(),
+    _drop(_subtract_nothing),
+    _drop(_divide_by_one),
+    common.two_reshapes_matmul_reshape_rule,
+    common.one_reshape_matmul_reshape_rule,
+    common.cast_constant_of_shape_rule,
+    common.cast_constant_of_shape_without_value_rule,
+    common.collapse_slice_rule,
+    common.collapse_slice2_rule,
+    common.materialize_reshape_shape_rule,
+    common.min_min_rule,
+    common.max_max_rule,
+    common.min_max_rule,
+    common.max_min_rule,
+    common.successive_clip_relu_rule,
+    common.successive_relu_clip_rule,
+    common.successive_relu_rule,
+    common.successive_clip_rule,
+    common.cast_cast_rule,
+    common.no_op_cast_rule,
+    common.no_op_expand_rule,
+    common.flatten_to_reshape_rule,
+    common.reshape_reshape_rule,
+    common.slice_split_rule,
+    common.no_op_transpose_rule,
+    common.transpose_transpose_rule,
+    common.unsqueeze_unsqueeze_rule,
+    common.squeeze_reshape_1d_rule,
+    common.no_op_dynamic_scatter_nd_rule,
+    common.no_op_static_scatter_nd_rule,
+    common.normalize_pad_format_conv_rule,
+    common.fuse_pad_into_conv_rule,
+    common.fuse_batchnorm_into_conv_rule,
+    common.fuse_batchnorm_into_conv_transpose_rule,
+    common.fuse_batchnorm_into_gemm_rule,
+    common.remove_optional_bias_from_conv_rule,
+    common.remove_optional_bias_from_conv_transpose_rule,
+    common.remove_optional_bias_from_gemm_rule,
+)
