@@ -5,7 +5,6 @@ What tracing recorded of the author's machine (stack traces, file paths) is remo
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,14 +13,12 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from rnn_edge.capture.program import FlatForward
+from rnn_edge.graphs.origin import MODULE_KEY, Origin, keep_origin, read_origin
 
-# The metadata entry that keeps the path of the torch module that a node came from.
-MODULE_KEY = "rnn_edge.module"
 # Sizes that depend on values, as the longest of the lengths, are no axis of the inputs.
 _COMPUTED_AXIS = "longest"
 
 _SYMBOL = re.compile(r"\b[su]\d+\b")
-_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 _RECURRENT = ("RNN", "GRU", "LSTM")
 _WEIGHT_NAMES = {1: "W", 2: "R", 3: "B"}
 
@@ -61,7 +58,9 @@ def _name_interface(
 def _name_nodes(graph: ir.Graph) -> None:
     counts: Counter[str] = Counter()
     for node in graph.all_nodes():
-        path = _module_path(node)
+        origin = _origin(node)
+        path = origin.path
+        keep_origin(node, origin)
         is_recurrent = node.op_type in _RECURRENT and node.domain == ""
         stem = f"{path}.layer" if is_recurrent and path else f"{path}/{node.op_type}".strip("/")
         node.name = f"{stem}_{counts[stem]}"
@@ -70,16 +69,10 @@ def _name_nodes(graph: ir.Graph) -> None:
             node.metadata_props[MODULE_KEY] = path
 
 
-def _module_path(node: ir.Node) -> str:
-    """Where in the module the node comes from: ``encoder.lstm``; empty when it is not known."""
-    if MODULE_KEY in node.metadata_props:
-        return str(node.metadata_props[MODULE_KEY])
-    try:
-        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES_KEY, "[]"))
-    except (ValueError, SyntaxError):
-        return ""
-    inside = [scope for scope in scopes[:-1] if str(scope).startswith(FlatForward.PREFIX)]
-    return str(inside[-1]).removeprefix(FlatForward.PREFIX) if inside else ""
+def _origin(node: ir.Node) -> Origin:
+    found = read_origin(node, FlatForward.PREFIX)
+    told = node.metadata_props.get(MODULE_KEY)
+    return found if told is None else Origin(told, "", found.line)
 
 
 def _name_weights(graph: ir.Graph) -> None:

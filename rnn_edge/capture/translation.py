@@ -12,8 +12,8 @@ from typing import Any
 import onnxscript
 
 from rnn_edge.capture import accumulation, composition, constants, elimination, operators
-from rnn_edge.capture.naming import MODULE_KEY
 from rnn_edge.capture.program import FlatForward
+from rnn_edge.graphs.origin import MODULE_KEY
 
 # The stubs of onnxscript know tensors only, where constants are as good.
 op: Any = onnxscript.opset18

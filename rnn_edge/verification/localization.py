@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_edge.capture.arguments import Arguments
-from rnn_edge.capture.naming import MODULE_KEY
+from rnn_edge.graphs.origin import MODULE_KEY
 from rnn_edge.runtime.providers import runtime_errors
 from rnn_edge.verification.sampling import Arrays
 from rnn_edge.verification.tolerance import compare

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnn_edge.errors import StreamError
+from rnn_edge.graphs.origin import find_origin
 from rnn_edge.graphs.streaming.kinds import Clock, Count, Kind, Static, Timed, difference
 
 RESET = "reset"
@@ -74,9 +75,11 @@ class Derivation:
         node = self.node
         assert node is not None
         where = describe_node(node)
+        origin = find_origin(node).tell(where)
+        place = f", {origin}" if origin else ""
         raise StreamError(
-            f"every step must be computable from the frames so far, {where} is not: {reason}. "
-            + (cure or "Change the model, or run it on whole sequences.")
+            f"every step must be computable from the frames so far, {where} is not: {reason}"
+            f"{place}. " + (cure or "Change the model, or run it on whole sequences.")
         )
 
     # --- new nodes -------------------------------------------------------------------------

@@ -219,6 +219,7 @@ def _settle_outputs(
         ready, settled = settle(derivation, value, kind)
         early = difference(settled.clock.total, settled.length)
         if early is None:
+            derivation.node = producer or graph[-1]
             derivation.refuse("whether its last frames so far are of it depends on what comes")
         if early > 0:
             # The last frames so far are not of it: whether more come is not known yet.
