@@ -105,6 +105,19 @@ def test_stacks_equal_eager_torch(
     assert worst_error(output) < 4e-6
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("int8", [False, True])
+def test_optimising_compilers_have_nothing_to_say(
+    stacks: dict[str, Bundle], compiler: str, int8: bool, tmp_path: Path
+) -> None:
+    """Some warnings come only from what an optimiser has worked out."""
+    need(compiler)
+    for name in ("lstm", "conv"):
+        integrate(stacks[name], "c99", tmp_path / name, int8=int8)
+        for flags in (["-O2"], ["-O3", "-march=native"]):
+            call(compiler, *STRICT, *flags, "-c", "model.c", cwd=tmp_path / name)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_tasks_equal_eager_torch(
     bundle_of: Callable[[str], Bundle], name: str, tmp_path: Path
