@@ -84,6 +84,11 @@ class _Given:
     metavar="HZ",
     help="With --stream and a WAV file: its rate, where the contract has another.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["onnxruntime", "c", "c-int8"]),
+    help="With --stream: what computes; c is compiled for this machine.  [default: onnxruntime]",
+)
 @provider_option
 @json_option
 def run(
@@ -100,6 +105,7 @@ def run(
     frames: str | None,
     real_time: bool,
     frame_rate: float | None,
+    engine: str | None,
     provider: str,
     as_json: bool,
     **sampling: Any,
@@ -121,17 +127,18 @@ def run(
     from rnn_edge.runtime import Pipeline
 
     if streaming:
-        flags = {"--text": texts, "--lines": lines, "--last": last, "--plot": plot}
+        flags: dict[str, object] = {"--text": texts, "--lines": lines, "--last": last, "--plot": plot}
         flags |= {"--invert": invert, "--prompt": prompt}
         flags |= {
             f"--{name.replace('_', '-')}": value is not None for name, value in sampling.items()
         }
         _refuse("with --stream", flags)
         pace = {"real_time": real_time, "frame_rate": frame_rate}
-        _run_stream(bundle, inputs, {"chunk": chunk, "frames": frames, **pace}, provider, as_json)
+        options = {"chunk": chunk, "frames": frames, "engine": engine or "onnxruntime", **pace}
+        _run_stream(bundle, inputs, options, provider, as_json)
         return
     flags = {"--chunk": chunk, "--frames": frames, "--real-time": real_time}
-    flags["--frame-rate"] = frame_rate
+    flags |= {"--frame-rate": frame_rate, "--engine": engine}
     _refuse("without --stream", flags)
     if plot is not None:
         from rnn_edge.cli.plots import require_plotting

@@ -22,7 +22,8 @@ RAW = "f32le"
 class StreamInput:
     """What is streamed: standard input, or a WAV file as fast as it goes or as it would sound.
 
-    ``frame_rate`` is what the file must have in the place of the contract's.
+    ``frame_rate`` is what the file must have in the place of the contract's; ``engine`` as for
+    StreamSession.
     """
 
     wav: str | None
@@ -30,6 +31,7 @@ class StreamInput:
     frames: str | None
     real_time: bool
     frame_rate: float | None
+    engine: str
 
 
 def run_stream(source: Path, provider: str, given: StreamInput, as_json: bool) -> None:
@@ -45,7 +47,7 @@ def run_stream(source: Path, provider: str, given: StreamInput, as_json: bool) -
     )
     from rnn_edge.runtime.stream_writer import write_json, writer_of_lines, writer_of_raw
 
-    stream = StreamSession(source, provider)
+    stream = StreamSession(source, provider, engine=given.engine)
     front_end = stream.about.front_end if stream.about else None
     decoder = stream.about.decoder if stream.about else None
     shape = ChunkShape(stream.contract)

@@ -70,7 +70,7 @@ class Plan:
         #: What pushes a chunk of this plan in one go; StreamBatch puts it here.
         self.quick: QuickPush = lambda chunk, copy: None
         #: Copies a chunk in; False where it must be looked at more closely, see _taker.
-        self.take = _take_all([_taker(spec, buffer.array) for spec, buffer in self.chunk])
+        self.take = taker_of_all([(spec, buffer.array) for spec, buffer in self.chunk])
         known = dict(sizes)
         for spec, shape in zip(form.chunk, shapes, strict=True):
             known |= {str(dim): size for dim, size in zip(spec.dims, shape, strict=True)}
@@ -206,7 +206,11 @@ def _taker(spec: TensorSpec, target: np.ndarray) -> Callable[[Any], bool]:
     return take
 
 
-def _take_all(takers: Sequence[Callable[[Any], bool]]) -> Callable[[Sequence[Any]], bool]:
+def taker_of_all(
+    targets: Sequence[tuple[TensorSpec, np.ndarray]],
+) -> Callable[[Sequence[Any]], bool]:
+    """A function that copies a chunk's arrays into these and says whether it is surely right."""
+    takers = [_taker(spec, target) for spec, target in targets]
     if len(takers) == 1:
         only = takers[0]
         return lambda arrays: len(arrays) == 1 and only(arrays[0])

@@ -11,9 +11,8 @@ import numpy as np
 from rnn_edge.bundle import Bundle
 from rnn_edge.contract import Contract, GraphContract
 from rnn_edge.errors import InputError
-from rnn_edge.runtime.stream_batch import StreamBatch
+from rnn_edge.runtime.stream_engine import ENGINES, choose_engine
 from rnn_edge.runtime.stream_graph import StreamGraph
-from rnn_edge.runtime.stream_plan import Plan
 
 
 class StreamSession:
@@ -29,8 +28,14 @@ class StreamSession:
     its own buffers, which the next push writes into: some 7% faster at a small model's step. Where
     the number of frames that come out is known only after the run they are new arrays all the same.
 
+    ``engine`` "c" runs the graph as C that is written for it and compiled with this machine's
+    compiler when first wanted; such a library is held against ONNX Runtime before it is used and
+    kept (see rnn_edge.c99.library). "c-int8" does so with weights of 8 bits. They need the packages
+    of the extra `integrate` and a compiler, once.
+
     One stream belongs to one thread at a time; for many streams at once see StreamPool.
-    Raises BundleError, ContractError, InputError or ProviderError.
+    Raises BundleError, ContractError, InputError or ProviderError; IntegrationError where a graph
+    cannot be written as C.
     """
 
     def __init__(
@@ -43,9 +48,11 @@ class StreamSession:
         context: Mapping[str, Any] | None = None,
         copy: bool = True,
         trusted: bool = False,
+        engine: str = ENGINES[0],
     ) -> None:
         self._graph: StreamGraph | None = StreamGraph(source, provider, threads, trusted)
         self._form = self._graph.form
+        self._make_rows = choose_engine(engine, source, self._graph)
         #: What is known beyond the graph (front end, decoder); None for a file from elsewhere.
         self.about: Contract | None = self._graph.about
         self._form.check_rows(batch)
@@ -55,8 +62,9 @@ class StreamSession:
         #: Frames pushed since the stream began here, was reset as a whole or was given a state.
         self.steps = 0
         self._output_names = [spec.name for spec in self._form.outputs]
-        self._rows: StreamBatch | None = None
-        self._plan: Plan | None = None
+        # Either engine; a plan is run by the rows that made it.
+        self._rows: Any = None
+        self._plan: Any = None
         if context is not None or not self._form.context:
             self._set_context(self._form.checked_context(context or {}, batch))
 
@@ -90,7 +98,7 @@ class StreamSession:
             if plan is None:
                 return self._push_checked(chunk)
             self._plan = plan
-        answers = self._rows.run(plan, self._copy)  # type: ignore[union-attr]
+        answers = self._rows.run(plan, self._copy)
         self.steps += plan.frames
         return answers
 
@@ -132,11 +140,11 @@ class StreamSession:
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
-        graph = self._require_open()
+        self._require_open()
         context = self._merged({name: state[name] for name in state if self._is_context(name)})
         states = self._form.checked_states(state, self._form.sizes(self.batch, context))
         if self._rows is None or self._rows.sizes != self._form.sizes(self.batch, context):
-            self._rows, self._plan = StreamBatch(graph, self.batch, context), None
+            self._rows, self._plan = self._make_rows(self.batch, context), None
         self._rows.set_context(context)
         self._rows.set_states(states, states.get(self._form.rule.reset or ""))
         self.steps = 0
@@ -202,7 +210,8 @@ class StreamSession:
         return self._form.checked_context({**held, **context}, self.batch)
 
     def _set_context(self, context: Mapping[str, np.ndarray]) -> None:
-        graph, rows = self._require_open(), self._rows
+        self._require_open()
+        rows = self._rows
         if rows is not None and all(
             array.shape == context[name].shape for name, array in rows.context().items()
         ):
@@ -213,7 +222,7 @@ class StreamSession:
                 "context must keep its shape while a stream runs, it has another. "
                 "Call reset() before."
             )
-        self._rows, self._plan = StreamBatch(graph, self.batch, context), None
+        self._rows, self._plan = self._make_rows(self.batch, context), None
 
     def _chosen(self, rows: int | Iterable[int] | None) -> list[int]:
         if rows is None:
@@ -233,7 +242,7 @@ class StreamSession:
             raise InputError("stream must be open, it was closed. Make another StreamSession.")
         return self._graph
 
-    def _require_rows(self) -> StreamBatch:
+    def _require_rows(self) -> Any:
         self._require_open()
         if self._rows is None:
             names = ", ".join(spec.name for spec in self._form.context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,23 @@ def characters(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     plain = stream_bundles.write(folder / "plain", {"stream": (contract, [node])}, {"TABLE": TABLE})
     front = CharacterFrontEnd(VOCABULARY, unknown=0, padding=0)
     return with_ends(plain, folder / "text", front, NextCharacterDecoder((0,)))
+
+
+def test_the_c_engine_gives_the_same_lines(
+    lstm: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        pytest.skip("needs a C compiler")
+    monkeypatch.setenv("RNN_EDGE_CACHE", str(tmp_path))
+    expected, found = (
+        np.array([line.split(",") for line in done.stdout.splitlines()], np.float32)
+        for done in (invoke(lstm, "--engine", name, stdin=LINES) for name in ("onnxruntime", "c"))
+    )
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    refused = invoke(lstm, "--engine", "c", "--provider", "cuda", stdin=LINES)
+    assert refused.exit_code == 1
+    outside = CliRunner().invoke(program, ["run", str(lstm.path), "--engine", "c"])
+    assert "--engine must be left out without --stream" in outside.stderr
 
 
 @contextmanager
