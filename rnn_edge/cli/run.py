@@ -127,7 +127,12 @@ def run(
     from rnn_edge.runtime import Pipeline
 
     if streaming:
-        flags: dict[str, object] = {"--text": texts, "--lines": lines, "--last": last, "--plot": plot}
+        flags: dict[str, object] = {
+            "--text": texts,
+            "--lines": lines,
+            "--last": last,
+            "--plot": plot,
+        }
         flags |= {"--invert": invert, "--prompt": prompt}
         flags |= {
             f"--{name.replace('_', '-')}": value is not None for name, value in sampling.items()
