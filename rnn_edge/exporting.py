@@ -121,7 +121,7 @@ def export(
             graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
             graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
             original = (module, captured.arguments, parity.cases)
-            part = add_stream(captured.model, graph, session, original, Path(staging), wish)
+            part = add_stream(captured, graph, session, original, Path(staging), wish)
             generation = add_generator(part.stream, graph, original[:2], Path(staging), decoder)
     graphs = {"model": graph}
     if part.stream is not None:

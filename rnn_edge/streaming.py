@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
+    from rnn_edge.capture import Capture
     from rnn_edge.capture.arguments import Arguments
     from rnn_edge.graphs.streaming import Stream
     from rnn_edge.verification.cases import Case
@@ -57,14 +58,14 @@ class StreamPart:
 
 
 def add_stream(
-    model: ir.Model,
+    captured: Capture,
     graph: GraphContract,
     whole: Session,
     original: tuple[nn.Module, Arguments, Sequence[Case]],
     staging: Path,
     wish: StreamWish,
 ) -> StreamPart:
-    """Derive the stream graph of ``model`` and hold it against the eager module.
+    """Derive the stream graph of what was captured and hold it against the eager module.
 
     Raises StreamError or VerificationError when a stream is demanded and there is no such graph;
     with "auto" the reason becomes the evidence.
@@ -75,7 +76,12 @@ def add_stream(
     if wish.stream is False:
         return StreamPart(None, {"refused": "not asked for"})
     try:
-        stream = derive_stream(model, graph, wish.time_axis)
+        try:
+            stream = derive_stream(captured.model, graph, wish.time_axis)
+        except StreamError:
+            if captured.write_out is None:
+                raise
+            stream = derive_stream(captured.write_out(), graph, wish.time_axis)
         _require_plain_states(stream.contract)
         stream = _completed(stream, wish)
         step = choose_step(stream)

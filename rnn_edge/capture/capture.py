@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import onnx_ir as ir
@@ -37,11 +38,16 @@ _LINE = re.compile(r'File "([^"]+)", line (\d+)')
 
 @dataclass(frozen=True)
 class Capture:
-    """A graph whose inputs are ``arguments.tensors`` in order; ``roles`` by input name."""
+    """A graph whose inputs are ``arguments.tensors`` in order; ``roles`` by input name.
+
+    ``write_out`` gives the same graph with loops of fixed length written out step by step, which
+    follows a stream where those loops do not; None where there are no such loops.
+    """
 
     model: ir.Model
     arguments: Arguments
     roles: Mapping[str, Role]
+    write_out: Callable[[], ir.Model] | None = None
 
 
 def capture(
@@ -64,15 +70,27 @@ def capture(
             name.removeprefix(FlatForward.PREFIX) for name in find_changed_buffers(program.exported)
         )
         roles = find_roles(program)
-        model = _translate(module, program)
-        clean(model)
+        model = _make_model(module, program, output_names)
+    write_out = (
+        partial(_make_model, module, program.written_out, output_names)
+        if program.written_out
+        else None
+    )
+    return Capture(model, arguments, roles, write_out)
+
+
+def _make_model(
+    module: nn.Module, program: Program, output_names: Sequence[str] | None
+) -> ir.Model:
+    model = _translate(module, program)
+    clean(model)
     name_everything(
         model,
-        [argument.name for argument in arguments.tensors],
+        [argument.name for argument in program.arguments.tensors],
         _choose_output_names(program, output_names),
         program.symbols,
     )
-    return Capture(model, arguments, roles)
+    return model
 
 
 @contextmanager

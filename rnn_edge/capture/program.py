@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +16,9 @@ from rnn_edge.capture.arguments import Arguments, resize
 from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
 from rnn_edge.capture.interception import Interception, skipping_size_checks
 from rnn_edge.capture.refusal import explain_refusal
-from rnn_edge.capture.rolling.attempts import roll
+from rnn_edge.capture.rolling.attempts import roll, roll_repeats
 from rnn_edge.capture.rolling.keeping import Keeping
+from rnn_edge.capture.rolling.repeats import count_nodes, may_repeat
 from rnn_edge.capture.rolling.rolled import RolledForward
 from rnn_edge.capture.rolling.steps import read_trace
 from rnn_edge.capture.silence import quiet_tracing
@@ -60,12 +62,16 @@ class FlatForward(nn.Module):
 
 @dataclass(frozen=True)
 class Program:
-    """``symbols`` maps the exported program's symbols, as ``s77``, to the names of axes."""
+    """``symbols`` maps the exported program's symbols, as ``s77``, to the names of axes.
+
+    ``written_out`` is the same with loops of fixed length step by step, where they were rolled.
+    """
 
     exported: ExportedProgram
     arguments: Arguments
     output_names: tuple[str, ...]
     symbols: Mapping[str, str]
+    written_out: Program | None = None
 
 
 def trace(module: nn.Module, arguments: Arguments) -> Program:
@@ -82,10 +88,18 @@ def trace(module: nn.Module, arguments: Arguments) -> Program:
         exported = _export(flat, arguments, sizes, set(sizes))
         names = tuple(output_names)
         fixed = find_fixed_axes(exported, arguments)
+        candidates: list[RolledForward] = []
         if fixed:
-            rolled = _roll(flat, arguments, sizes, fixed)
-            exported = _export(rolled, arguments, sizes, set(sizes))
-    return Program(exported, arguments, names, _name_symbols(exported, arguments))
+            *candidates, safest = _roll(flat, arguments, sizes, fixed)
+            exported = _export(safest, arguments, sizes, set(sizes))
+        elif may_repeat(exported):
+            candidates = _roll_repeats(flat, arguments, sizes)
+        program = Program(exported, arguments, names, _name_symbols(exported, arguments))
+        for candidate in candidates:
+            smaller = _export_smaller(candidate, program, sizes)
+            if smaller is not None:
+                return smaller
+    return program
 
 
 def trace_at_example(module: nn.Module, arguments: Arguments) -> ExportedProgram:
@@ -125,12 +139,11 @@ def _export(
 
 def _roll(
     flat: FlatForward, arguments: Arguments, sizes: dict[str, int], fixed: Sequence[str]
-) -> RolledForward:
-    """``flat`` as a module that follows the sizes of the axes ``fixed``."""
+) -> list[RolledForward]:
+    """``flat`` as modules that follow the sizes of the axes ``fixed``, the last one the safest."""
     others = set(sizes) - set(fixed)
-    flat.keeps = True
-    program = roll(lambda at: read_trace(_export(flat, arguments, at, others)), sizes, fixed)
-    flat.keeps = False
+    with _keeping(flat):
+        programs = roll(lambda at: read_trace(_export(flat, arguments, at, others)), sizes, fixed)
     places = [
         next(
             (place, argument.axes.index(axis))
@@ -140,7 +153,42 @@ def _roll(
         for axis in fixed
     ]
     examples = [resize(argument, sizes) for argument in arguments.tensors]
-    return RolledForward(program, flat, places, examples)
+    return [RolledForward(program, flat, places, examples) for program in programs]
+
+
+def _roll_repeats(
+    flat: FlatForward, arguments: Arguments, sizes: dict[str, int]
+) -> list[RolledForward]:
+    """``flat`` with its loops of fixed length rolled, where it has any."""
+    with _keeping(flat):
+        program = roll_repeats(read_trace(_export(flat, arguments, sizes, set(sizes))))
+    examples = [resize(argument, sizes) for argument in arguments.tensors]
+    return [RolledForward(program, flat, (), examples)] if program else []
+
+
+@contextmanager
+def _keeping(flat: FlatForward) -> Iterator[None]:
+    flat.keeps = True
+    try:
+        yield
+    finally:
+        flat.keeps = False
+
+
+def _export_smaller(
+    candidate: RolledForward, written_out: Program, sizes: Mapping[str, int]
+) -> Program | None:
+    """``candidate`` where it has fewer operators than ``written_out``."""
+    arguments = written_out.arguments
+    try:
+        exported = _export(candidate, arguments, sizes, set(sizes))
+        symbols = _name_symbols(exported, arguments)
+    except ExportError:
+        # The loop stays written out: its number of iterations is known.
+        return None
+    if count_nodes(exported) >= count_nodes(written_out.exported):
+        return None
+    return Program(exported, arguments, written_out.output_names, symbols, written_out)
 
 
 def find_fixed_axes(exported: ExportedProgram, arguments: Arguments) -> list[str]:

@@ -8,6 +8,7 @@ from collection import (
     containers,
     convolutional,
     decoders,
+    fixed_loops,
     forecasting,
     layers,
     linear_attention,
@@ -31,7 +32,7 @@ from collection.case import Case
 FAMILIES: dict[str, list[Case]] = {
     "layers": layers.CASES,
     "packing": [*packing.CASES, *packing_forms.CASES],
-    "loops": [*loops.CASES, *loops_periodic.CASES],
+    "loops": [*loops.CASES, *loops_periodic.CASES, *fixed_loops.CASES],
     "cells": [*cells.CASES, *written_cells.CASES],
     "decoders": decoders.CASES,
     "convolutional": convolutional.CASES,

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from rnn_edge.capture.rolling.affine import Affine, fit
-from rnn_edge.capture.rolling.curves import Curve, fit_curve
+from rnn_edge.capture.rolling.curves import Curve, fit_curve, tabulate
 from rnn_edge.capture.rolling.program import (
     Argument,
     Collected,
@@ -19,11 +21,13 @@ from rnn_edge.capture.rolling.program import (
     RolledProgram,
     RolledStep,
 )
-from rnn_edge.capture.rolling.runs import Run, describe, find_runs
+from rnn_edge.capture.rolling.runs import Run, describe, find_runs, is_worthwhile
 from rnn_edge.capture.rolling.trace import Place, Step, Trace
 from rnn_edge.errors import ExportError
 
 Sizes = tuple[int, ...]
+# Operators that take a list of tensors, and may be given what a loop has collected.
+JOINING = (torch.ops.aten.stack.default, torch.ops.aten.cat.default)
 
 
 class NotRollableError(ExportError):
@@ -82,7 +86,35 @@ def align(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
 
     Raises NotRollableError where they differ by more than the number of iterations.
     """
-    layouts = _lay_out(traces)
+    return _align_runs(traces, _select_growing(_find_groups(traces), len(traces)))
+
+
+def align_with_repeats(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
+    """As align(), with the loops of a fixed number of iterations rolled, too, that can be.
+
+    There may be one trace only, which may have no sizes.
+    """
+    groups = _find_groups(traces)
+    runs = _select_growing(groups, len(traces))
+    program = _align_runs(traces, runs)
+    for group in groups:
+        if len({(run.period, run.count) for run in group}) > 1 or not is_worthwhile(group[0]):
+            continue
+        more = [sorted([*own, run], key=lambda one: one.start)
+                for own, run in zip(runs, group, strict=True)]  # fmt: skip
+        try:
+            program, runs = _align_runs(traces, more), more
+        except NotRollableError:
+            continue
+    return program
+
+
+def _align_runs(
+    traces: Sequence[tuple[Sizes, Trace]], runs: Sequence[Sequence[Run]]
+) -> RolledProgram:
+    layouts = [_Layout(t, s, own) for (s, t), own in zip(traces, runs, strict=True)]
+    if not _same_plain_steps(layouts):
+        raise _differ()
     first = layouts[0]
     items: list[RolledStep | Loop] = []
     for entry in first.order:
@@ -97,19 +129,25 @@ def align(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
     return RolledProgram(tuple(items), returned, first.trace.sources)
 
 
-def _lay_out(traces: Sequence[tuple[Sizes, Trace]]) -> list[_Layout]:
+def _find_groups(traces: Sequence[tuple[Sizes, Trace]]) -> list[tuple[Run, ...]]:
+    """Each run of the first trace with those that it is in the others."""
     found = [find_runs(trace) for _, trace in traces]
-    if len({len(runs) for runs in found}) == 1:
-        groups = list(zip(*found, strict=True))
-        growing = [len({run.count for run in group}) > 1 for group in groups]
-        same_period = all(len({run.period for run in group}) == 1 for group in groups)
-        if same_period:
-            kept = [[run for run, grows in zip(runs, growing, strict=True) if grows]
-                    for runs in found]  # fmt: skip
-            layouts = [_Layout(t, s, runs) for (s, t), runs in zip(traces, kept, strict=True)]
-            if _same_plain_steps(layouts):
-                return layouts
-    raise NotRollableError(
+    groups = list(zip(*found, strict=False))
+    if any(len(runs) > len(groups) for runs in found) or any(
+        len({run.period for run in group}) > 1 for group in groups
+    ):
+        raise _differ()
+    return groups
+
+
+def _select_growing(groups: Sequence[tuple[Run, ...]], traces: int) -> list[list[Run]]:
+    """In each trace, the runs that are not of one length in all of them."""
+    growing = [group for group in groups if len({run.count for run in group}) > 1]
+    return [[group[place] for group in growing] for place in range(traces)]
+
+
+def _differ() -> NotRollableError:
+    return NotRollableError(
         "a loop over time must do the same in every iteration to be exported, "
         "the iterations differ. Make them alike, or vectorise the loop."
     )
@@ -130,7 +168,12 @@ def _same_plain_steps(layouts: Sequence[_Layout]) -> bool:
 def _align_plain(steps: Sequence[Step], layouts: Sequence[_Layout]) -> RolledStep:
     points = [(layout.sizes, 0) for layout in layouts]
     line = steps[0].line or str(steps[0].target)
-    args = _merge([step.args for step in steps], layouts, points, line)
+    lists = [step.args[0] for step in steps] if steps[0].target in JOINING else []
+    if lists and _collects(lists, layouts, whatever_length=True):
+        joined = _merge_list(lists, layouts, points, line)
+        args = (joined, *_merge([step.args[1:] for step in steps], layouts, points, line))
+    else:
+        args = _merge([step.args for step in steps], layouts, points, line)
     kwargs = _merge([step.kwargs for step in steps], layouts, points, line)
     return RolledStep(steps[0].target, args, kwargs, line)
 
@@ -180,11 +223,23 @@ def _merge(
     return merge_constants(versions, points, line)
 
 
-def _collects(versions: Sequence[Any], layouts: Sequence[_Layout]) -> bool:
-    """Whether a list holds results of several iterations, as many as there are."""
+def _collects(
+    versions: Sequence[Any], layouts: Sequence[_Layout], whatever_length: bool = False
+) -> bool:
+    """Whether a list holds results of several iterations, as many as there are.
+
+    With ``whatever_length``, those of a loop with as many iterations in every trace count, too.
+    """
+    fixed = [len({run.count for run in runs}) == 1 and whatever_length
+             for runs in zip(*(layout.runs for layout in layouts), strict=True)]  # fmt: skip
+    grows = len({len(version) for version in versions}) > 1
+
+    def counts(item: Any, layout: _Layout) -> bool:
+        loop = layout.spots[item.index].loop if isinstance(item, Place) else -1
+        return loop >= 0 and (grows or fixed[loop])
+
     return any(
-        sum(isinstance(item, Place) and layout.spots[item.index].loop >= 0 for item in version) > 1
-        and len({len(version) for version in versions}) > 1
+        sum(counts(item, layout) for item in version) > 1
         for version, layout in zip(versions, layouts, strict=True)
     )
 
@@ -249,7 +304,16 @@ def _merge_spots(
     return LoopValue(spots[0].loop, spots[0].step, item, iteration)
 
 
-def merge_constants(versions: Sequence[Any], points: Sequence[tuple[Sizes, int]], line: str) -> Any:
+def merge_constants(
+    versions: Sequence[Any],
+    points: Sequence[tuple[Sizes, int]],
+    line: str,
+    always_as_many: bool = False,
+) -> Any:
+    """One number or other constant, from its versions at ``points``.
+
+    A number of a loop with ``always_as_many`` iterations may be anything in each of them.
+    """
     head = versions[0]
     if all(version == head and type(version) is type(head) for version in versions):
         if isinstance(head, (int, float)) and not isinstance(head, bool):
@@ -261,6 +325,8 @@ def merge_constants(versions: Sequence[Any], points: Sequence[tuple[Sizes, int]]
         value: Affine | Curve | None = fit(points, numbers)
         if value is None:
             value = fit_curve(points, numbers)
+        if value is None and always_as_many:
+            value = tabulate(points, numbers)
         if value is not None:
             return Number(value, whole)
     raise NotRollableError(
@@ -278,6 +344,7 @@ class _LoopMerge:
         self.where = where
         self.line = line
         self.points = [(layout.sizes, iteration) for layout, iteration in where]
+        self.always_as_many = len({layout.runs[loop].count for layout, _ in where}) == 1
 
     def merge(self, versions: Sequence[Any]) -> Argument:
         head = versions[-1]
@@ -289,7 +356,7 @@ class _LoopMerge:
             return {key: self.merge([version[key] for version in versions]) for key in head}
         if isinstance(head, Place):
             return self._merge_places(versions)
-        return merge_constants(versions, self.points, self.line)
+        return merge_constants(versions, self.points, self.line, self.always_as_many)
 
     def _merge_places(self, versions: Sequence[Any]) -> Argument:
         spots = [

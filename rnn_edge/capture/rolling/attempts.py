@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
-from rnn_edge.capture.rolling.alignment import NotRollableError, Sizes, align, vary
+from rnn_edge.capture.rolling.alignment import (
+    NotRollableError,
+    Sizes,
+    align,
+    align_with_repeats,
+    vary,
+)
 from rnn_edge.capture.rolling.ordering import take_where_used
 from rnn_edge.capture.rolling.phases import align_phases
 from rnn_edge.capture.rolling.program import Loop, Quotient, RolledProgram
@@ -22,36 +29,53 @@ _PERIODS = (2, 3, 4)
 
 def roll(
     trace_at: Callable[[Mapping[str, int]], Trace], sizes: Mapping[str, int], fixed: Sequence[str]
-) -> RolledProgram:
-    """The program that ``trace_at`` shows at several sizes of the axes ``fixed``."""
+) -> list[RolledProgram]:
+    """The programs that ``trace_at`` shows at several sizes of the axes ``fixed``.
+
+    The last one has the loops alone that follow the sizes, one before it others as well.
+    """
     sizes = {**sizes, **dict(zip(fixed, _LOOPED_SIZES, strict=False))}
     traces = _trace_all(trace_at, vary(sizes, fixed), fixed)
     try:
-        return _align_any(traces)
+        found = _align_any(traces, align)
     except NotRollableError:
         if len(fixed) > 1:
             raise
         periodic = [{**sizes, fixed[0]: size} for size in _PERIODIC_SIZES]
         traced = _trace_all(trace_at, periodic, fixed)
-        found = _roll_periodic([(size, without_unused(trace)) for size, trace in traced])
-        if found is None:
+        periodic_program = _roll_periodic([(s, without_unused(trace)) for s, trace in traced])
+        if periodic_program is None:
             raise
-        return found
+        return [periodic_program]
+    whole = _align_any(traces, align_with_repeats)
+    return [whole, found] if _count_loops(whole) > _count_loops(found) else [found]
 
 
-def _align_any(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
+def roll_repeats(trace: Trace) -> RolledProgram | None:
+    """The program of a module that follows all sizes, its loops of fixed length rolled."""
+    traces: list[tuple[Sizes, Trace]] = [((), trace)]
+    orders: list[list[tuple[Sizes, Trace]]] = [traces, [((), take_where_used(trace))]]
+    found = [_align_either(each, align_with_repeats) for each in orders]
+    best = min(found, key=_count_steps)
+    return best if _count_loops(best) else None
+
+
+_Align: TypeAlias = Callable[[Sequence[tuple[Sizes, Trace]]], RolledProgram]
+
+
+def _align_any(traces: Sequence[tuple[Sizes, Trace]], align: _Align) -> RolledProgram:
     """As the steps stand, or with what is taken apart before a loop taken inside of it."""
     try:
-        return _align_either(traces)
+        return _align_either(traces, align)
     except NotRollableError as error:
         moved = [(sizes, take_where_used(trace)) for sizes, trace in traces]
         try:
-            return _align_either(moved)
+            return _align_either(moved, align)
         except NotRollableError:
             raise error from None
 
 
-def _align_either(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
+def _align_either(traces: Sequence[tuple[Sizes, Trace]], align: _Align) -> RolledProgram:
     """With all steps or with those alone that a result needs: where more of them are in loops.
 
     A last iteration of which not everything is needed is like the others in the one, steps that
@@ -76,6 +100,10 @@ def _align_either(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
 
 def _count_steps(program: RolledProgram) -> int:
     return sum(len(item.body) if isinstance(item, Loop) else 1 for item in program.items)
+
+
+def _count_loops(program: RolledProgram) -> int:
+    return sum(isinstance(item, Loop) for item in program.items)
 
 
 def _trace_all(

@@ -103,6 +103,13 @@ def _larger(x: Any, y: Any) -> Any:
     return -_smaller(-x, -y)
 
 
+def _look_up(x: Any, *values: float) -> Any:
+    if not isinstance(x, Tensor):
+        return values[int(x)]
+    dtype = torch.int64 if all(isinstance(value, int) for value in values) else torch.float64
+    return torch.tensor(values, dtype=dtype, device=x.device)[x.long()]
+
+
 _FORMS: dict[str, Callable[..., Any]] = {
     "ratio": lambda x, y: x / y,
     "power": _root,
@@ -114,7 +121,20 @@ _FORMS: dict[str, Callable[..., Any]] = {
     "larger": _larger,
     "quotient": lambda x, period: x // period,
     "remainder": lambda x, period: x % period,
+    "table": _look_up,
 }
+
+
+def tabulate(points: Points, values: Sequence[float]) -> Curve | None:
+    """What each iteration has been given; None where it depends on the sizes."""
+    table: dict[int, float] = {}
+    for (_, iteration), value in zip(points, values, strict=True):
+        if table.setdefault(iteration, value) != value:
+            return None
+    if sorted(table) != list(range(len(table))):
+        return None
+    line = _variables(len(points[0][0]))[-1]
+    return Curve("table", (line,), tuple(table[place] for place in range(len(table))))
 
 
 def fit_curve(points: Points, values: Sequence[float]) -> Curve | None:

@@ -13,7 +13,7 @@ from torch._higher_order_ops.scan import scan_op
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from rnn_edge.capture.rolling.affine import Affine
-from rnn_edge.capture.rolling.alignment import NotRollableError
+from rnn_edge.capture.rolling.alignment import JOINING, NotRollableError
 from rnn_edge.capture.rolling.body import Body, BodyBuilder, Buffer, Selected, find_buffers
 from rnn_edge.capture.rolling.cells import Cell, read_cell, split_off_cells
 from rnn_edge.capture.rolling.curves import Curve
@@ -44,8 +44,6 @@ from rnn_edge.capture.rolling.trace import Source
 from rnn_edge.capture.rolling.written import Example, recognise_cells
 
 _ATEN = torch.ops.aten
-# Operators that take a list of tensors, and may be given what a loop has collected.
-_JOINING = (_ATEN.stack.default, _ATEN.cat.default)
 
 
 class RolledForward(nn.Module):
@@ -125,7 +123,7 @@ class _Execution:
         return returned
 
     def _run_step(self, step: RolledStep, iteration: Affine | None = None) -> Any:
-        if step.target in _JOINING and any(isinstance(v, Collected) for v in walk(step.args[0])):
+        if step.target in JOINING and any(isinstance(v, Collected) for v in walk(step.args[0])):
             return self._join(step)
         args, kwargs = rebuild((step.args, step.kwargs), self._value)
         numbers_given = any(

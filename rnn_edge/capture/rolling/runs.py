@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,10 @@ from rnn_edge.capture.rolling.trace import Place, Source, Step, Trace
 
 # Fewer copies than this are taken for code that was written out.
 FEWEST = 3
+# As many, where the number of copies is the same at every size.
+FEWEST_FIXED = 4
+# Steps that a loop must save to be worth its own operators.
+_FEWEST_SAVED = 8
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class Run:
     @property
     def end(self) -> int:
         return self.start + self.period * self.count
+
+
+def is_worthwhile(run: Run) -> bool:
+    """Whether a loop of as many iterations whatever the sizes is to be one in the file."""
+    return run.count >= FEWEST_FIXED and run.period * (run.count - 1) >= _FEWEST_SAVED
 
 
 def find_runs(trace: Trace) -> list[Run]:
@@ -43,7 +52,9 @@ def find_runs(trace: Trace) -> list[Run]:
     return runs
 
 
-def _append(runs: list[Run], run: Run, repeats: Sequence[np.ndarray], trace: Trace) -> list[Run]:
+def _append(
+    runs: list[Run], run: Run, repeats: Mapping[int, np.ndarray], trace: Trace
+) -> list[Run]:
     """``runs`` and ``run`` with its first iteration.
 
     What repeats itself inside of that iteration, four gates say, is no run of its own.
@@ -59,7 +70,7 @@ def _append(runs: list[Run], run: Run, repeats: Sequence[np.ndarray], trace: Tra
 
 
 def _with_first_iteration(
-    run: Run, repeats: Sequence[np.ndarray], trace: Trace, earliest: int
+    run: Run, repeats: Mapping[int, np.ndarray], trace: Trace, earliest: int
 ) -> Run:
     """``run`` with the iteration before it, which differs in that its state comes from outside.
 
@@ -67,7 +78,7 @@ def _with_first_iteration(
     """
     for start in range(run.start, run.start + run.period):
         first = start - run.period
-        count = int(repeats[run.period - 1][start]) // run.period + 1
+        count = int(repeats[run.period][start]) // run.period + 1
         if first >= earliest and count >= FEWEST - 1 and all(
             may_be_first(trace.steps[place], trace.steps[place + run.period])
             for place in range(first, start)
@@ -138,21 +149,28 @@ def _number_tokens(trace: Trace) -> np.ndarray:
     )
 
 
-def _count_repeats(tokens: np.ndarray) -> list[np.ndarray]:
-    """For each period p (from 1), for each place, how many steps from there equal those p later."""
-    repeats = []
+def _count_repeats(tokens: np.ndarray) -> dict[int, np.ndarray]:
+    """For periods, for each place, how many steps from there equal those a period later.
+
+    Periods after which no whole period comes again are left out.
+    """
+    repeats = {}
+    places = np.arange(len(tokens) + 1)
     for period in range(1, len(tokens) // FEWEST + 1):
-        equal = tokens[:-period] == tokens[period:]
-        lengths = np.zeros(len(tokens) + 1, dtype=np.int64)
-        for place in range(len(equal) - 1, -1, -1):
-            lengths[place] = lengths[place + 1] + 1 if equal[place] else 0
-        repeats.append(lengths)
+        differing = np.flatnonzero(tokens[:-period] != tokens[period:])
+        # As many as there are places up to the next one that differs.
+        ends = np.append(differing, len(tokens) - period)
+        following = np.searchsorted(ends, places)
+        lengths = np.append(ends, places[-1])[following] - places
+        lengths[len(tokens) - period :] = 0
+        if lengths.max() >= period:
+            repeats[period] = lengths
     return repeats
 
 
-def _longest_run(repeats: Sequence[np.ndarray], place: int) -> Run | None:
+def _longest_run(repeats: Mapping[int, np.ndarray], place: int) -> Run | None:
     best: Run | None = None
-    for period, lengths in enumerate(repeats, start=1):
+    for period, lengths in repeats.items():
         count = int(lengths[place]) // period + 1
         if count >= FEWEST and (best is None or count * period > best.period * best.count):
             best = Run(place, period, count)
