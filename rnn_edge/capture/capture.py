@@ -89,6 +89,7 @@ def _make_model(
         [argument.name for argument in program.arguments.tensors],
         _choose_output_names(program, output_names),
         program.symbols,
+        type(module).__name__,
     )
     return model
 

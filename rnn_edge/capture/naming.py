@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -28,9 +29,13 @@ def name_everything(
     input_names: Sequence[str],
     output_names: Sequence[str],
     symbols: Mapping[str, str],
+    owner: str,
 ) -> None:
-    """Rename ``model`` in place; ``symbols`` maps symbols as ``s77`` to axis names."""
-    _name_nodes(model.graph)
+    """Rename ``model`` in place; ``symbols`` maps symbols as ``s77`` to axis names.
+
+    ``owner`` is the class of the module.
+    """
+    _name_nodes(model.graph, owner)
     _name_weights(model.graph)
     _name_axes(model, symbols)
     _name_interface(model.graph, input_names, output_names)
@@ -55,10 +60,10 @@ def _name_interface(
         value.name = name
 
 
-def _name_nodes(graph: ir.Graph) -> None:
+def _name_nodes(graph: ir.Graph, owner: str) -> None:
     counts: Counter[str] = Counter()
     for node in graph.all_nodes():
-        origin = _origin(node)
+        origin = _origin(node, owner)
         path = origin.path
         keep_origin(node, origin)
         is_recurrent = node.op_type in _RECURRENT and node.domain == ""
@@ -69,10 +74,13 @@ def _name_nodes(graph: ir.Graph) -> None:
             node.metadata_props[MODULE_KEY] = path
 
 
-def _origin(node: ir.Node) -> Origin:
+def _origin(node: ir.Node, owner: str) -> Origin:
     found = read_origin(node, FlatForward.PREFIX)
     told = node.metadata_props.get(MODULE_KEY)
-    return found if told is None else Origin(told, "", found.line)
+    if told is not None:
+        return Origin(told, "", found.line)
+    # What forward() was traced in may be a stand-in of the module.
+    return replace(found, owner=owner) if found.owner and not found.path else found
 
 
 def _name_weights(graph: ir.Graph) -> None:

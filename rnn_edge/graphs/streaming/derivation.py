@@ -193,10 +193,14 @@ class Derivation:
             return self.emit("Div", [left, self.numbers(clock.stride)], like=left)
         return self.emit("Max", [left, self.numbers(0)], like=left)
 
+    def clocks(self) -> list[Clock]:
+        """The clocks of all tensors so far, the input's first."""
+        found = {id(k.clock): k.clock for k in self.kinds.values() if isinstance(k, Timed)}
+        return list(found.values())
+
     def clock_of(self, count: Count) -> Clock | None:
         """The clock whose total is ``count``, give or take a constant."""
-        clocks = {id(k.clock): k.clock for k in self.kinds.values() if isinstance(k, Timed)}
-        for clock in clocks.values():
+        for clock in self.clocks():
             if difference(count, clock.total) is not None:
                 return clock
         return None

@@ -116,10 +116,10 @@ class Timed:
     tensor; with one above 0, ``lead`` stands before the first of them (a number that fills frames,
     or a value). With ``context``, so many frames before the chunk's own stand in front of them.
 
-    ``first`` is set for indices: element j is ``j + first``; with ``spread`` element [j, i] is
-    ``j + first + spread[i]``. ``truth`` is set where all elements
-    are known to be True or False. ``outer`` and ``inner`` hold the sizes of axes that are
-    merged with time's: it is outer x time x inner.
+    ``first`` is set for indices: element j is ``scale * j + first``; with ``spread`` element [j, i]
+    is ``scale * j + first + spread[i]``. ``truth`` is set where all elements are known to be True
+    or False. ``outer`` and ``inner`` hold the sizes of axes that are merged with time's: it is
+    outer x time x inner.
     """
 
     axis: int
@@ -129,6 +129,7 @@ class Timed:
     lead: float | ir.Value | None = None
     context: int = 0
     first: int | None = field(default=None)
+    scale: int = 1
     spread: tuple[int, ...] | None = None
     truth: bool | None = None
     outer: tuple[int | str, ...] = ()

@@ -23,10 +23,12 @@ from rnn_edge.graphs.streaming.kinds import (
     Static,
     Timed,
     difference,
+    lags,
 )
 from rnn_edge.graphs.streaming.rules.table import RULES
 from rnn_edge.graphs.streaming.shapes import infer_shapes
 from rnn_edge.graphs.streaming.shifting import delay, settle, unfold
+from rnn_edge.graphs.streaming.totals import so_far
 
 STREAM_FILE = "stream.onnx"
 
@@ -205,7 +207,7 @@ def _settle_outputs(
         producer = value.producer()
         derivation.node = producer or graph[-1]
         if isinstance(kind, Counted):
-            _tell_length(derivation, value, kind, place)
+            _tell_length(derivation, value, place)
         if not isinstance(kind, Timed):
             continue
         name = value.name
@@ -218,10 +220,10 @@ def _settle_outputs(
             derivation.refuse(f"output {value.name} merges time with other axes")
         ready, settled = settle(derivation, value, kind)
         early = difference(settled.clock.total, settled.length)
-        if early is None:
+        if early is None and lags(settled.length, settled.clock.total) is None:
             derivation.node = producer or graph[-1]
             derivation.refuse("whether its last frames so far are of it depends on what comes")
-        if early > 0:
+        if early is not None and early > 0:
             # The last frames so far are not of it: whether more come is not known yet.
             ready, settled = settle(derivation, *delay(derivation, ready, settled, early))
         end.replace_input_with(0, ready)
@@ -234,27 +236,13 @@ def _settle_outputs(
     return latency, rates
 
 
-def _tell_length(derivation: Derivation, value: ir.Value, kind: Counted, place: int) -> None:
+def _tell_length(derivation: Derivation, value: ir.Value, place: int) -> None:
     """An output that is a length: that of all that has come so far."""
-    clock = None if kind.single is None else derivation.clock_of(kind.single)
-    ahead = None if clock is None else difference(np.asarray(kind.single), clock.total)
-    if clock is None or ahead is None:
-        derivation.refuse(f"output {value.name} needs the length of the whole sequence")
     graph, name = derivation.graph, value.name
     end = ir.node("Identity", [value])
     graph.append(end)
     derivation.node = end
-    assert value.dtype is not None
-    total = derivation.emit("Add", [derivation.seen(clock), clock.frames], like=clock.frames)
-    if ahead:
-        total = derivation.emit("Add", [total, derivation.numbers(ahead)], like=total)
-    total = derivation.emit("Cast", [total], {"to": int(value.dtype)}, like=value)
-    if derivation.rank(value) == 0:
-        total = derivation.emit("Squeeze", [total, derivation.numbers(0)], like=value)
-    else:
-        rows = derivation.emit("Shape", [value], like=derivation.numbers(0))
-        total = derivation.emit("Expand", [total, rows], like=value)
-    end.replace_input_with(0, total)
+    end.replace_input_with(0, so_far(derivation, value))
     value.name = derivation.name_for(f"{name}_chunk")
     output = end.outputs[0]
     output.name, output.type, output.shape = name, value.type, value.shape

@@ -11,12 +11,14 @@ import onnx_ir as ir
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import (
     TOTALS,
+    Clock,
     Count,
     Counted,
     Static,
     Timed,
     constant,
     difference,
+    same,
 )
 
 Item = Count | str | None
@@ -94,6 +96,8 @@ def _work_out(derivation: Derivation, node: ir.Node, operands: tuple[Item, ...])
     if node.op_type == "Cast":
         whole = ir.DataType(_attribute(node, "to", 7)).numpy().kind in "iu"
         return np.trunc(arrays[0]) if whole else arrays[0]
+    if node.op_type == "Clip":
+        return _clip(node, arrays)
     if node.op_type == "Div":
         with np.errstate(divide="ignore", invalid="ignore"):
             quotient: Count = arrays[0] / arrays[1]
@@ -109,6 +113,14 @@ def _work_out(derivation: Derivation, node: ir.Node, operands: tuple[Item, ...])
     return result
 
 
+def _clip(node: ir.Node, arrays: list[Count]) -> Count:
+    """The bounds that are there follow the number."""
+    number, *bounds = arrays
+    given = node.inputs[1:]
+    low = bounds.pop(0) if given and given[0] is not None else number
+    return np.minimum(np.maximum(number, low), bounds[0] if bounds else np.inf)
+
+
 def compare_indices(derivation: Derivation, node: ir.Node) -> bool:
     """``position < lengths``, where the answer is the same for every frame of a stream."""
     if node.op_type not in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual"):
@@ -120,7 +132,7 @@ def compare_indices(derivation: Derivation, node: ir.Node) -> bool:
         index, number, mirrored = kinds[0], kinds[1].single, False
     else:
         return False
-    if index.first is None or index.spread is not None or number is None:
+    if index.first is None or index.scale != 1 or index.spread is not None or number is None:
         return False
     ends = np.full(TOTALS.shape, index.first), index.length - 1 + index.first
     compare = _ARITHMETIC[node.op_type]
@@ -148,6 +160,10 @@ def derive_range(derivation: Derivation, node: ir.Node) -> None:
     """arange(length): the frames' own places."""
     start, limit, step = (items_of(derivation, value) for value in node.inputs)
     last = limit[0] if limit else None
+    if isinstance(last, str):
+        # As many as there are rows, say.
+        derivation.kinds[node.outputs[0]] = Static()
+        return
     known = [derivation.array(value) for value in (node.inputs[0], node.inputs[2])]
     if (
         start is None
@@ -157,7 +173,7 @@ def derive_range(derivation: Derivation, node: ir.Node) -> None:
     ):
         derivation.refuse("it needs the length of the whole sequence")
     first, stride = (array.item() for array in known if array is not None)
-    clock = derivation.clock_of(last)
+    clock = derivation.clock_of(last) or _clock_behind_stride(derivation, last)
     ahead = None if clock is None else difference(last - first, clock.total)
     if clock is None or ahead is None or stride != 1:
         derivation.refuse("it needs the length of the whole sequence")
@@ -178,6 +194,21 @@ def derive_range(derivation: Derivation, node: ir.Node) -> None:
         places = derivation.emit("Cast", [places], {"to": int(output.dtype)}, like=output)
     kind = Timed(0, clock, np.maximum(last - first, 0), offset, first=int(first))
     derivation.replace(output, places, kind)
+
+
+# The largest step of a loop over time that is looked for.
+_LARGEST_STRIDE = 32
+
+
+def _clock_behind_stride(derivation: Derivation, count: Count) -> Clock | None:
+    """A clock of ``count`` frames, one for every few of the input's: ``range(time // 2)``."""
+    for parent in derivation.clocks()[:1]:
+        for stride in range(2, _LARGEST_STRIDE):
+            for dropped in range(stride):
+                total = np.maximum(parent.total - dropped + stride - 1, 0) // stride
+                if same(total, count):
+                    return derivation.child_clock(parent, dropped, stride)
+    return None
 
 
 def _none(value: object) -> object:

@@ -8,10 +8,19 @@ import numpy as np
 import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
-from rnn_edge.graphs.streaming.kinds import Carried, Count, Counted, Final, Kind, Timed, same
+from rnn_edge.graphs.streaming.kinds import (
+    Carried,
+    Count,
+    Counted,
+    Final,
+    Kind,
+    Timed,
+    difference,
+    same,
+)
 from rnn_edge.graphs.streaming.rules.counting import items_of
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
-from rnn_edge.graphs.streaming.shifting import align, laid_out_alike, refill, settle
+from rnn_edge.graphs.streaming.shifting import align, delay, laid_out_alike, refill, settle
 
 
 def derive_concat(derivation: Derivation, node: ir.Node) -> None:
@@ -64,13 +73,14 @@ def _concat_frames(derivation: Derivation, node: ir.Node, kinds: list[Kind], axi
     value, kind = node.inputs[place], kinds[place]
     assert value is not None
     assert isinstance(kind, Timed)
-    if any(isinstance(other, Final) for other in kinds[place:]):
-        derivation.refuse("it puts the last step's result behind the sequence")
-    if any(isinstance(other, Final) for other in kinds):
+    if any(isinstance(other, Final) for other in kinds[:place]):
         derivation.refuse("it brings the last step's result to the first")
     before = [v for v in node.inputs[:place] if v is not None]
     counts = [_frame_count(derivation, v, axis) for v in node.inputs if v is not value]
     ahead, behind = sum(counts[:place]), sum(counts[place:])
+    if any(isinstance(other, Final) for other in kinds[place:]):
+        # Which frame is the last is known too late: those that stand behind never come.
+        value, kind = _hold_back(derivation, value, kind)
     length = kind.length + ahead + behind
     if any(isinstance(other, Carried) for other in kinds):
         if len(before) != 1 or behind or kind.offset or kind.context:
@@ -90,6 +100,15 @@ def _concat_frames(derivation: Derivation, node: ir.Node, kinds: list[Kind], axi
     if ahead:
         value, after = refill(derivation, value, after)
     derivation.replace(node.outputs[0], value, after)
+
+
+def _hold_back(derivation: Derivation, value: ir.Value, kind: Timed) -> tuple[ir.Value, Timed]:
+    """Keep frames until it is sure that they are of the tensor."""
+    early = difference(kind.clock.total, kind.length)
+    if early is None:
+        derivation.refuse("it puts the last step's result behind the sequence")
+    late = kind.offset + early
+    return delay(derivation, value, kind, late) if late > 0 else (value, kind)
 
 
 def _frame_count(derivation: Derivation, value: ir.Value | None, axis: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
-from rnn_edge.graphs.streaming.kinds import Count, Counted, Static, Timed, at
+from rnn_edge.graphs.streaming.kinds import Count, Counted, Static, Timed, at, constant
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import fill_frames, items_of, shape_of_chunk
 from rnn_edge.graphs.streaming.rules.grouping import derive_grouping
@@ -137,9 +137,12 @@ def derive_reshape(derivation: Derivation, node: ir.Node) -> None:
         return
     place = _find_frames(derivation, value, kind, items)
     target = derivation.array(shape)
+    if kind.plain and place.plain:
+        items = _fill_open(derivation.dims(value), kind, items, place)
     keeps = target is not None and target.ravel()[place.axis] in (0, -1)
     numbers = _target_of_chunk(derivation, value, items, place)
-    if numbers is not None and not keeps:
+    # Of no elements a size that is left open cannot be told.
+    if numbers is not None and (kind.clock.may_pause or not keeps):
         node.replace_input_with(1, derivation.numbers(*numbers))
         node.attributes.pop("allowzero", None)
     elif place.plain and not keeps:
@@ -158,6 +161,33 @@ def derive_reshape(derivation: Derivation, node: ir.Node) -> None:
     derivation.kinds[output] = place
 
 
+def _fill_open(
+    dims: list[int | str | None], kind: Timed, items: tuple[Count | str | None, ...], place: Timed
+) -> tuple[Count | str | None, ...]:
+    """``items`` with the number that -1 stands for, which is not known where there is no frame."""
+    # A size that is not known is one that stays what it is.
+    dims = [f"?{axis}" if dim is None else dim for axis, dim in enumerate(dims)]
+    still = [dim for axis, dim in enumerate(dims) if axis != kind.axis]
+    rest = [
+        dims[axis] if isinstance(item, np.ndarray) and item[0] == 0 and axis < len(dims) else item
+        for axis, item in enumerate(items)
+        if axis != place.axis
+    ]
+    numbers = [int(np.ravel(item)[0]) for item in rest if isinstance(item, np.ndarray | int)]
+    names = sorted(item for item in rest if isinstance(item, str))
+    if numbers.count(-1) != 1 or 0 in numbers or len(numbers) + len(names) < len(rest):
+        return items
+    if names != sorted(dim for dim in still if isinstance(dim, str)):
+        return items
+    size = _product([dim for dim in still if isinstance(dim, int)]) // -_product(numbers)
+    return tuple(
+        constant(size)
+        if axis != place.axis and isinstance(item, np.ndarray) and item[0] == -1
+        else item
+        for axis, item in enumerate(items)
+    )
+
+
 def _target_of_chunk(
     derivation: Derivation, value: ir.Value, items: tuple[Count | str | None, ...], place: Timed
 ) -> list[int] | None:
@@ -168,7 +198,7 @@ def _target_of_chunk(
             target.append(-1)
         elif isinstance(item, np.ndarray) and item[0] > 0 and not _follows_time(item):
             target.append(int(item[0]))
-        elif isinstance(item, str) and axis < len(dims) and dims[axis] == item:
+        elif axis < len(dims) and (_is_zero(item) or _is_name(item, dims[axis])):
             target.append(0)
         else:
             return None
@@ -186,6 +216,14 @@ def derive_flatten(derivation: Derivation, node: ir.Node) -> None:
             derivation.refuse("it merges time with other axes")
         del dims
     derivation.kinds[node.outputs[0]] = kind
+
+
+def _is_zero(item: Count | str | None) -> bool:
+    return isinstance(item, np.ndarray) and bool(np.all(item == 0))
+
+
+def _is_name(item: Count | str | None, name: int | str | None) -> bool:
+    return isinstance(item, str) and item == name
 
 
 def _find_frames(

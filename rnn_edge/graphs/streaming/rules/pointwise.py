@@ -11,6 +11,7 @@ from rnn_edge.graphs.streaming.kinds import Carried, Counted, Final, Kind, Timed
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import compare_indices, count
 from rnn_edge.graphs.streaming.shifting import align, laid_out_alike
+from rnn_edge.graphs.streaming.totals import so_far
 
 OPERATORS = (
     "Abs", "Acos", "Add", "And", "Asin", "Atan", "Atanh", "Cast", "CastLike", "Ceil", "Celu",
@@ -30,7 +31,10 @@ def derive_pointwise(derivation: Derivation, node: ir.Node) -> None:
     if any(isinstance(kind, Counted) for kind in kinds):
         if compare_indices(derivation, node) or count(derivation, node):
             return
-        derivation.refuse("it needs the length of the whole sequence")
+        if any(isinstance(kind, Timed) for kind in kinds):
+            derivation.refuse("it needs the length of the whole sequence")
+        _count_so_far(derivation, node)
+        return
     if not any(isinstance(kind, Timed) for kind in kinds):
         derivation.kinds[output] = combine_still(kinds)
         return
@@ -40,12 +44,22 @@ def derive_pointwise(derivation: Derivation, node: ir.Node) -> None:
     axis = _align_operands(derivation, node, rank)
     first = next(k for k in (derivation.kind(v) for v in node.inputs) if isinstance(k, Timed))
     kind = replace(
-        first, axis=axis, first=_index_after(derivation, node),
+        first, axis=axis,
+        first=_index_after(derivation, node), scale=_scale_after(derivation, node),
         truth=_truth_after(derivation, node), lead=lead_after(derivation, node, output),
         spread=_spread_after(derivation, node),
     )  # fmt: skip
     derivation.kinds[output] = kind
     _skip_where(derivation, node, kind)
+
+
+def _count_so_far(derivation: Derivation, node: ir.Node) -> None:
+    """The length of the sequence beside what has no time: the answer for the frames so far."""
+    for place, value in enumerate(node.inputs):
+        if value is not None and isinstance(derivation.kind(value), Counted):
+            node.replace_input_with(place, so_far(derivation, value))
+    for output in node.outputs:
+        derivation.kinds[output] = Final()
 
 
 def combine_still(kinds: list[Kind]) -> Kind:
@@ -94,6 +108,20 @@ def _index_after(derivation: Derivation, node: ir.Node) -> int | None:
     return next(kind.first for kind in kinds if isinstance(kind, Timed))
 
 
+def _scale_after(derivation: Derivation, node: ir.Node) -> int:
+    scale = max(kind.scale for v in node.inputs if isinstance(kind := derivation.kind(v), Timed))
+    return scale * (_factor(derivation, node) or 1)
+
+
+def _factor(derivation: Derivation, node: ir.Node) -> int | None:
+    """What an index is multiplied with: ``2 * t``."""
+    if node.op_type != "Mul":
+        return None
+    numbers = [array for array in map(derivation.array, node.inputs) if array is not None]
+    whole = len(numbers) == 1 and numbers[0].size == 1 and numbers[0].dtype.kind == "i"
+    return int(numbers[0].item()) if whole and numbers[0].item() > 0 else None
+
+
 def _shifted_index(derivation: Derivation, node: ir.Node) -> int | None:
     kinds = [derivation.kind(value) for value in node.inputs]
     firsts = [kind.first for kind in kinds if isinstance(kind, Timed)]
@@ -101,6 +129,9 @@ def _shifted_index(derivation: Derivation, node: ir.Node) -> int | None:
         return None
     if node.op_type in ("Cast", "Identity"):
         return firsts[0]
+    factor = _factor(derivation, node)
+    if factor is not None:
+        return firsts[0] * factor
     if node.op_type in ("Add", "Sub") and isinstance(kinds[0], Timed):
         other = derivation.array(node.inputs[1])
         if other is not None and other.size == 1:

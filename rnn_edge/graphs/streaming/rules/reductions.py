@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.branches import run_where_frames
 from rnn_edge.graphs.streaming.derivation import Derivation
-from rnn_edge.graphs.streaming.kinds import Counted, Final, Timed, same
+from rnn_edge.graphs.streaming.kinds import Counted, Final, Static, Timed, same
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import count
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
@@ -39,7 +39,10 @@ def derive_reduction(derivation: Derivation, node: ir.Node) -> None:
         if node.op_type == "ReduceSum" and kind.truth and kind.delay == 0 and kind.plain:
             derivation.kinds[output] = Counted((kind.length,))
             return
-        derivation.refuse("it looks at the whole sequence")
+        if node.op_type != "ReduceSum":
+            derivation.refuse("it looks at the whole sequence")
+        _sum_so_far(derivation, node, kind)
+        return
     axis = kind.axis - (0 if keeps else sum(a < kind.axis for a in axes))
     after = _after(derivation, node, kind, axis)
     derivation.kinds[output] = after
@@ -47,6 +50,27 @@ def derive_reduction(derivation: Derivation, node: ir.Node) -> None:
         # Of no elements onnxruntime gives another number of axes.
         empty = [0 if n == axis else dim for n, dim in enumerate(derivation.dims(output))]
         run_where_frames(derivation, node, kind.clock, [empty])
+
+
+def _sum_so_far(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
+    """The sum of all frames so far: what it has come to goes from chunk to chunk."""
+    value, (output,) = node.inputs[0], node.outputs
+    assert value is not None
+    ready, settled = settle(derivation, value, kind)
+    if settled.delay != 0 or not settled.plain:
+        derivation.refuse("its frames so far are not those of the sequence so far")
+    node.replace_input_with(0, ready)
+    dims = derivation.dims(output)
+    assert value.dtype is not None
+    state = derivation.add_state(
+        f"{output.name}.sum", str(value.dtype.numpy()), dims, derivation.batch_axis(dims), None
+    )
+    sums = ir.Node("", "ReduceSum", node.inputs, node.attributes.values(), num_outputs=1)
+    sums.outputs[0].name, sums.outputs[0].type = derivation.name_for("stream_sum"), value.type
+    derivation.insert(sums)
+    total = derivation.emit("Add", [state, sums.outputs[0]], like=value)
+    derivation.keep_state(total)
+    derivation.replace(output, total, Final())
 
 
 def _reduced(derivation: Derivation, node: ir.Node, rank: int) -> set[int]:
@@ -75,6 +99,13 @@ def derive_along_axis(derivation: Derivation, node: ir.Node) -> None:
     value = node.inputs[0]
     assert value is not None
     kind = derivation.kind(value)
+    if isinstance(kind, Counted):
+        if node.op_type != "TopK" or kind.single is None:
+            derivation.refuse("it needs the length of the whole sequence")
+        # All are alike, so that they stay in their order.
+        derivation.kinds[node.outputs[0]] = Counted((kind.single,))
+        derivation.kinds[node.outputs[1]] = Static()
+        return
     if isinstance(kind, Timed):
         rank = derivation.rank(value)
         default = {"LpNormalization": -1, "TopK": -1}.get(node.op_type, -1)

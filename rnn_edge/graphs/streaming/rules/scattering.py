@@ -27,6 +27,7 @@ def derive_scatter(derivation: Derivation, node: ir.Node) -> None:
         or not isinstance(index, Timed)
         or not isinstance(updates, Timed)
         or index.first is None
+        or index.scale != 1
         or index.spread is not None
         or data.axis or index.axis or updates.axis
         or (reduction is not None and reduction.as_string() != "none")

@@ -22,6 +22,8 @@ from rnn_edge.graphs.streaming.kinds import (
 )
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import items_of
+from rnn_edge.graphs.streaming.rules.gathering import gather_frames
+from rnn_edge.graphs.streaming.rules.layout import refuse_lead_value
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
 from rnn_edge.graphs.streaming.rules.windows import subsample
 from rnn_edge.graphs.streaming.shifting import join_context
@@ -102,7 +104,7 @@ def _slice_frames(
         taken = replace(
             kind, length=last - first, offset=kind.offset - begun,
             lead=kind.lead if kind.offset > begun else None,
-            first=None if kind.first is None else kind.first + begun,
+            first=None if kind.first is None else kind.first + kind.scale * begun,
         )  # fmt: skip
         if step > 1:
             subsample(derivation, node, value, taken, step)
@@ -210,7 +212,7 @@ def derive_gather(derivation: Derivation, node: ir.Node) -> None:
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
     axis %= derivation.rank(value)
     if isinstance(kind, Timed) and axis == kind.axis and isinstance(place, Timed):
-        _gather_windows(derivation, node, kind, place)
+        gather_frames(derivation, node, kind, place)
     elif isinstance(kind, Timed) and axis == kind.axis:
         _gather_frame(derivation, node, kind)
     elif isinstance(kind, Timed):
@@ -229,40 +231,6 @@ def derive_gather(derivation: Derivation, node: ir.Node) -> None:
         derivation.refuse("it needs the length of the whole sequence")
     else:
         derivation.kinds[output] = combine_still([kind, place])
-
-
-def _gather_windows(derivation: Derivation, node: ir.Node, kind: Timed, index: Timed) -> None:
-    """Frames at every place, or some behind every place: ``x.unfold(1, 3, 1)``."""
-    value, (output,) = node.inputs[0], node.outputs
-    assert value is not None
-    spread = index.spread or (0,)
-    ranks = derivation.rank(output) - derivation.rank(value)
-    if index.first is None or index.axis or not kind.plain or kind.context:
-        derivation.refuse("which frames it takes is computed from values")
-    if ranks != (0 if index.spread is None else 1) or index.first + min(spread) < 0:
-        derivation.refuse("which frames it takes is computed from values")
-    last = index.first + max(spread)
-    width = max(spread) - min(spread)
-    if index.clock is not kind.clock or np.any(index.length + last > np.maximum(kind.length, last)):
-        derivation.refuse("it takes frames that are not there")
-    joined = join_context(derivation, value, kind, width) if width else value
-    parts = []
-    for number in spread:
-        start = number - min(spread)
-        end = None if start == width else start - width
-        part = derivation.slice_frames(joined, kind.axis, start, end) if width else joined
-        if index.spread is not None:
-            place = derivation.numbers(kind.axis + 1)
-            part = derivation.emit("Unsqueeze", [part, place], like=value)
-        parts.append(part)
-    windows = derivation.concat(parts, kind.axis + 1) if len(parts) > 1 else parts[0]
-    offset = kind.offset - last
-    if offset > 0:
-        derivation.refuse("frames put before the first must go straight into what uses them")
-    taken = replace(
-        kind, length=index.length, offset=offset, lead=None, first=None, truth=None, spread=None
-    )
-    derivation.replace(output, windows, taken)
 
 
 def _gather_frame(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
@@ -310,6 +278,24 @@ def _frame(derivation: Derivation, node: ir.Node, kind: Timed, flat: bool, last:
     derivation.replace(output, flat_frame, derivation.kind(taken))
 
 
+def _gather_rows(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
+    """Rows in another order, every frame alike: ``x[order]``."""
+    value, index = node.inputs
+    assert value is not None
+    assert index is not None
+    taken = derivation.dims(index)[-1]
+    batches = _batch_dims(node)
+    if not isinstance(taken, int) or kind.axis < batches + taken:
+        derivation.refuse("which frames it takes is computed from values")
+    refuse_lead_value(derivation, kind)
+    axis = derivation.rank(index) - 1 + kind.axis - batches - taken
+    derivation.kinds[node.outputs[0]] = replace(kind, axis=axis, first=None, truth=None)
+
+
+def _batch_dims(node: ir.Node) -> int:
+    return node.attributes["batch_dims"].as_int() if "batch_dims" in node.attributes else 0
+
+
 def derive_gather_elements(derivation: Derivation, node: ir.Node) -> None:
     value, index = node.inputs
     kind, place = derivation.kind(value), derivation.kind(index)
@@ -319,6 +305,9 @@ def derive_gather_elements(derivation: Derivation, node: ir.Node) -> None:
             derivation.refuse("it looks one sequence up in another")
         derivation.kinds[output] = combine_still([kind, place])
         return
+    if isinstance(place, Static) and node.op_type == "GatherND":
+        _gather_rows(derivation, node, kind)
+        return
     if isinstance(place, Counted) and node.op_type == "GatherElements":
         axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
         number, hit = place.single, axis % derivation.rank(output) == kind.axis
@@ -326,7 +315,7 @@ def derive_gather_elements(derivation: Derivation, node: ir.Node) -> None:
         position = kind.axis if kind.axis < len(place.items) else 0
         item = place.items[position]
         number = item if isinstance(item, np.ndarray) else None
-        hit = kind.axis < len(place.items) and "batch_dims" not in node.attributes
+        hit = kind.axis < len(place.items) and not _batch_dims(node)
     else:
         number, hit = None, False
     if number is None or not hit or difference(number, kind.length) != -1:
