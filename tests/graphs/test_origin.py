@@ -79,10 +79,11 @@ def test_what_is_written_holds_no_line(tmp_path: Path) -> None:
 
 
 def test_a_file_of_torch_s_own_names_it_too(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(3, 4), Mean()).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            nn.Sequential(nn.Linear(3, 4), Mean()).eval(), (torch.zeros(2, 5, 3),), tmp_path / "x.onnx", dynamo=True,
+            module, (torch.zeros(2, 5, 3),), tmp_path / "x.onnx", dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")},),
             input_names=["x"], verbose=False,
         )  # fmt: skip
