@@ -108,6 +108,36 @@ class SequenceSplit(Split):
             yield Batch((padded, self.lengths[chosen]), self.targets[chosen], len(chosen))
 
 
+class SequencePairSplit(SequenceSplit):
+    """Sequences whose targets are sequences too, int64[length] each, in a batch filled up with 0.
+
+    A batch's ``count`` is its number of target steps, the filling left out. ``augment(sequence,
+    generator)`` changes a sequence of a training batch, its length maybe too.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        padding: float = 0,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    ) -> None:
+        super().__init__(sequences, torch.arange(len(sequences)), padding)
+        self.target_sequences = list(targets)
+        self.augment = augment
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        for batch in super().batches(batch_size, generator):
+            places = batch.targets.tolist()
+            rows = [self.target_sequences[place] for place in places]
+            inputs = batch.inputs
+            if generator is not None and self.augment is not None:
+                changed = [self.augment(self.sequences[place], generator) for place in places]
+                padded = pad_sequence(changed, batch_first=True, padding_value=self.padding)
+                inputs = (padded, torch.tensor([len(row) for row in changed]))
+            yield Batch(inputs, pad_sequence(rows, batch_first=True), sum(map(len, rows)))
+
+
 def bucketed_order(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
     """Index tensors of one pass: similar lengths in a batch, batches in random order.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnn_edge.contract import (
+    AudioFrontEnd,
     CharacterFrontEnd,
     Contract,
+    CtcDecoder,
     GraphContract,
     ImageFrontEnd,
     LabelDecoder,
@@ -131,6 +133,11 @@ def _front_end(contract: Contract) -> list[str]:
                 f"Grey images of {front_end.height} rows and {front_end.width} columns, bright on "
                 f"dark, 0 to {front_end.maximum:g}: the graph scales them."
             ]
+        case AudioFrontEnd() as front_end:
+            return [
+                f"Sound: samples of one channel from -1 to 1, {front_end.rate} a second; resample "
+                "other rates, mix several channels down. The graph computes the features."
+            ]
     return []
 
 
@@ -146,6 +153,13 @@ def _decoder(contract: Contract) -> list[str]:
         case TagDecoder() as decoder:
             labels = ", ".join(decoder.labels)
             return [f"`tags` are places among the labels, the first is 0. Labels: {labels}."]
+        case CtcDecoder() as decoder:
+            labels = ", ".join(label or "blank" for label in decoder.labels)
+            return [
+                "Text: take the likeliest label of each frame; leave out those that repeat the "
+                f"frame before, then label {decoder.blank}, the blank; join the others. "
+                f"Labels: {labels}."
+            ]
     return []
 
 

@@ -185,7 +185,18 @@ class ImageFrontEnd:
     kind: str = "image"
 
 
-FrontEnd = CharacterFrontEnd | SeriesFrontEnd | ImageFrontEnd
+@dataclass(frozen=True)
+class AudioFrontEnd:
+    """Samples of one channel, from -1 to 1, ``rate`` of them a second.
+
+    The graph itself computes features. Sound of another rate must be resampled before.
+    """
+
+    rate: int
+    kind: str = "audio"
+
+
+FrontEnd = CharacterFrontEnd | SeriesFrontEnd | ImageFrontEnd | AudioFrontEnd
 
 
 # --- Decoders: the graph's first output -> what a person reads -------------------------------
@@ -242,18 +253,35 @@ class TagDecoder:
         return found
 
 
-Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder | TagDecoder
+@dataclass(frozen=True)
+class CtcDecoder:
+    """Log-probabilities of ``labels`` at every frame: connectionist temporal classification.
+
+    Of the likeliest label of each frame, those that repeat the frame before and those that are
+    ``blank`` are left out; the others are the text. A frame stands for ``stride`` steps of the
+    input.
+    """
+
+    labels: tuple[str, ...]
+    blank: int = 0
+    stride: int = 1
+    kind: str = "ctc"
+
+
+Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder | TagDecoder | CtcDecoder
 
 FRONT_ENDS: dict[str, type[FrontEnd]] = {
     "characters": CharacterFrontEnd,
     "series": SeriesFrontEnd,
     "image": ImageFrontEnd,
+    "audio": AudioFrontEnd,
 }
 DECODERS: dict[str, type[Decoder]] = {
     "labels": LabelDecoder,
     "values": ValueDecoder,
     "next-character": NextCharacterDecoder,
     "tags": TagDecoder,
+    "ctc": CtcDecoder,
 }
 
 

@@ -59,6 +59,31 @@ def draw_confusion(path: Path, counts: Sequence[Sequence[int]], labels: Sequence
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
+    _save(figure, path)
+
+
+def draw_spectrograms(
+    path: Path, sounds: Sequence[Any], titles: Sequence[str], rate: int, most: int = 6
+) -> None:
+    """Energies over time and frequency of the first ``most`` of ``sounds``, float32[samples]."""
+    count = min(most, len(sounds))
+    figure = _figure(8, 2 * count)
+    panels = figure.subplots(count, squeeze=False)[:, 0]
+    for panel, sound, title in zip(panels, sounds, titles, strict=False):
+        draw_spectrogram(panel, sound, rate)
+        panel.set_title(title.replace("$", r"\$"), loc="left", fontsize=10)
+    _save(figure, path)
+
+
+def draw_spectrogram(panel: Any, sound: Any, rate: int) -> None:
+    """Decibels over seconds and Hertz, of float32[samples]."""
+    window = max(2, min(round(0.025 * rate), len(sound)))
+    # What is silent has no logarithm.
+    panel.specgram(sound + 1e-6, NFFT=window, Fs=rate, noverlap=window // 2, cmap="magma")
+    panel.set(xlabel="seconds", ylabel="Hz")
+
+
+def _save(figure: Any, path: Path) -> None:
     with warnings.catch_warnings():
         # The font that comes with matplotlib lacks Chinese; boxes in place of labels do no harm.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")

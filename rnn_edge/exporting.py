@@ -164,7 +164,7 @@ def export_checkpoint(
 ) -> Bundle:
     """Export a trained model to a verified bundle at ``out_dir``; errors are those of export().
 
-    ``frame_rate`` is how many frames of a series a second brings.
+    ``frame_rate`` is how many frames of a series a second brings; the task may know it.
     """
     deployment = checkpoint.deployment()
     return export(
@@ -181,7 +181,7 @@ def export_checkpoint(
         front_end=deployment.front_end,
         decoder=deployment.decoder,
         stream=stream,
-        frame_rate=frame_rate,
+        frame_rate=deployment.frame_rate if frame_rate is None else frame_rate,
     )
 
 

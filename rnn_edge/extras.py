@@ -21,6 +21,7 @@ EXTRA_OF = {
     "matplotlib": "train",
     "safetensors": "train",
     "soundfile": "train",
+    "soxr": "train",
     "torchcrf": "train",
     "seqeval": "train",
 }

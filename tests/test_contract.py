@@ -12,9 +12,11 @@ from rnn_edge.contract import (
     ABOUT_KEY,
     DECODERS,
     FRONT_ENDS,
+    AudioFrontEnd,
     AxisLimits,
     CharacterFrontEnd,
     Contract,
+    CtcDecoder,
     Decoder,
     FrontEnd,
     GraphContract,
@@ -50,6 +52,7 @@ FRONT_END_EXAMPLES: list[FrontEnd | None] = [
     CharacterFrontEnd(("<pad>", "<unk>", "a", "好", '"', "\\"), unknown=1, padding=0),
     SeriesFrontEnd(("HUFL", "OT"), mean=(7.5, 13.0), std=(5.9, 8.5)),
     ImageFrontEnd(28, 28, maximum=16.0),
+    AudioFrontEnd(16000),
 ]
 DECODER_EXAMPLES: list[Decoder | None] = [
     None,
@@ -57,6 +60,7 @@ DECODER_EXAMPLES: list[Decoder | None] = [
     ValueDecoder(("OT",)),
     NextCharacterDecoder(never=(0, 1)),
     TagDecoder(("O", "B-PER", "I-PER")),
+    CtcDecoder(("", "a", "好"), blank=0, stride=160),
 ]
 WHOLE = Contract(
     "sentiment", {"model": GRAPH}, "sentiment", FRONT_END_EXAMPLES[1], DECODER_EXAMPLES[1]

@@ -77,11 +77,23 @@ class Program:
 def trace(module: nn.Module, arguments: Arguments) -> Program:
     """Export ``module`` with every named axis symbolic.
 
-    Where forward() turns a size into a number, to loop over it most often, it is traced at several
-    sizes, and what follows them is put back. Raises ExportError when torch.export refuses the
-    module, or when the traces do not show how it follows a size.
+    The sizes at which it is traced are small. A module that does not take them, as one whose
+    windows are wider, is traced at sizes beyond those of its example. Where forward() turns a size
+    into a number, to loop over it most often, it is traced at several sizes, and what follows them
+    is put back. Raises ExportError when torch.export refuses the module, or when the traces do not
+    show how it follows a size.
     """
     sizes = _traced_sizes(arguments)
+    try:
+        return _trace(module, arguments, sizes)
+    except ExportError:
+        if _takes(module, arguments, sizes):
+            raise
+    beyond = {axis: size + _example_sizes(arguments)[axis] for axis, size in sizes.items()}
+    return _trace(module, arguments, beyond)
+
+
+def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Program:
     output_names: list[str] = []
     flat = FlatForward(module, arguments, output_names.extend)
     with skipping_size_checks(module):
@@ -104,14 +116,29 @@ def trace(module: nn.Module, arguments: Arguments) -> Program:
 
 def trace_at_example(module: nn.Module, arguments: Arguments) -> ExportedProgram:
     """Export ``module`` with every axis fixed to the size that its example has."""
-    sizes = {
+    flat = FlatForward(module, arguments, lambda _: None)
+    with skipping_size_checks(module):
+        return _export(flat, arguments, _example_sizes(arguments), ())
+
+
+def _example_sizes(arguments: Arguments) -> dict[str, int]:
+    return {
         axis: argument.example.shape[dim]
         for argument in arguments.tensors
         for dim, axis in enumerate(argument.axes)
         if axis is not None
     }
-    with skipping_size_checks(module):
-        return _export(FlatForward(module, arguments, lambda _: None), arguments, sizes, ())
+
+
+def _takes(module: nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> bool:
+    """Whether forward() itself runs at ``sizes``."""
+    examples = tuple(resize(argument, sizes).clone() for argument in arguments.tensors)
+    try:
+        with torch.no_grad():
+            FlatForward(module, arguments, lambda _: None)(*examples)
+    except Exception:  # noqa: BLE001 (forward() is the user's: it may raise anything)
+        return False
+    return True
 
 
 def _export(

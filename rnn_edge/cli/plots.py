@@ -1,4 +1,4 @@
-"""Pictures of answers: probability bars, and series with what the model makes of them."""
+"""Pictures of answers: probability bars, series with what the model makes of them, sounds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rnn_edge.cli.tables import excerpt
-from rnn_edge.contract import SeriesFrontEnd
+from rnn_edge.contract import AudioFrontEnd, SeriesFrontEnd
+from rnn_edge.drawing import draw_spectrogram
 from rnn_edge.errors import InputError
 from rnn_edge.extras import import_extra
 from rnn_edge.runtime import Pipeline
-from rnn_edge.runtime.decoders import Answer, LabelAnswer, TagAnswer, ValueAnswer
+from rnn_edge.runtime.decoders import Answer, LabelAnswer, TagAnswer, TextAnswer, ValueAnswer
 from rnn_edge.runtime.pipeline import Sample
 
 MOST_PANELS = 8
@@ -47,6 +48,8 @@ def plot_answers(
             _draw_labels(panel, answer)
         elif isinstance(answer, TagAnswer):
             _draw_tags(panel, answer)
+        elif isinstance(answer, TextAnswer):
+            _draw_text(panel, pipeline, sample, answer)
         else:
             _draw_values(panel, pipeline, sample, answer)
     try:
@@ -80,6 +83,17 @@ def _draw_tags(panel: Any, answer: TagAnswer) -> None:
     panel.plot(range(1, len(places) + 1), places, "s", markersize=4)
     panel.set_yticks(range(len(names)), names)
     panel.set_xlabel("character")
+
+
+def _draw_text(panel: Any, pipeline: Pipeline, sample: Sample, answer: TextAnswer) -> None:
+    """The spectrogram of a sound, and each character where it begins to be said."""
+    assert isinstance(pipeline.front_end, AudioFrontEnd)
+    rate = pipeline.front_end.rate
+    draw_spectrogram(panel, sample.sequence, rate)
+    for place, character in zip(answer.places, answer.text, strict=False):
+        panel.axvline(place / rate, color="white", linewidth=0.5)
+        panel.text(place / rate, 0.9 * rate / 2, character, color="white", va="top")
+    panel.set_title(f"{panel.get_title(loc='left')}: {answer.text}", loc="left", fontsize=10)
 
 
 def _draw_values(panel: Any, pipeline: Pipeline, sample: Sample, answer: ValueAnswer) -> None:

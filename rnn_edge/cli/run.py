@@ -51,6 +51,14 @@ class _Given:
     "--last", type=click.IntRange(1), metavar="N", help="Of a series or a text, the last N steps."
 )
 @click.option("--invert", is_flag=True, help="Images are dark on light.")
+@click.option(
+    "--beam",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Of speech: look for N texts, the likeliest first; 1: the likeliest path.",
+)
 @click.option("--prompt", help="Text that a language model continues; default: a new line.")
 @click.option("--length", type=int, help="Characters to generate.  [default: 200]")
 @click.option("--temperature", type=float, help="0 takes the likeliest.  [default: 1.0]")
@@ -98,6 +106,7 @@ def run(
     lines: bool,
     last: int | None,
     invert: bool,
+    beam: int,
     prompt: str | None,
     plot: Path | None,
     streaming: bool,
@@ -110,12 +119,12 @@ def run(
     as_json: bool,
     **sampling: Any,
 ) -> None:
-    """Run BUNDLE, or a lone .onnx file, on text, numbers or images.
+    """Run BUNDLE, or a lone .onnx file, on text, numbers, images or sound.
 
-    An INPUT is a file: a UTF-8 text, a CSV of numbers (a header line names the columns), or a PNG
-    image, as the bundle takes it; - and a pipe are standard input. Several inputs share batches,
-    and the answers keep their order. A language model continues --prompt, or the text that it is
-    given.
+    An INPUT is a file: a UTF-8 text, a CSV of numbers (a header line names the columns), a PNG
+    image or a WAV file, as the bundle takes it; - and a pipe are standard input. Several inputs
+    share batches, and the answers keep their order. A language model continues --prompt, or the
+    text that it is given.
 
     With --stream, each line is a step (comma-separated numbers) or a piece of text; its answer is
     written at once, a line for each step: numbers, or the likeliest label and its probability.
@@ -133,7 +142,7 @@ def run(
             "--last": last,
             "--plot": plot,
         }
-        flags |= {"--invert": invert, "--prompt": prompt}
+        flags |= {"--invert": invert, "--prompt": prompt, "--beam": beam > 1}
         flags |= {
             f"--{name.replace('_', '-')}": value is not None for name, value in sampling.items()
         }
@@ -157,12 +166,13 @@ def run(
     with _one_warning():
         if pipeline.generates:
             flags = {"--plot": plot, "--lines": lines, "--last": last, "--invert": invert}
+            flags["--beam"] = beam > 1
             _refuse("for a language model", flags)
             _generate(pipeline, given, generation, as_json)
         else:
             flags = {f"--{name.replace('_', '-')}": True for name in generation}
             _refuse("for a bundle that is no language model", flags)
-            _answer(pipeline, given, plot, as_json)
+            _answer(pipeline, given, beam, plot, as_json)
 
 
 def _run_stream(
@@ -198,13 +208,18 @@ def _refuse(where: str, options: Mapping[str, object]) -> None:
         raise InputError(f"{', '.join(given)} must be left out {where}. Leave it out.")
 
 
-def _answer(pipeline: Pipeline, given: _Given, plot: Path | None, as_json: bool) -> None:
+def _answer(pipeline: Pipeline, given: _Given, beam: int, plot: Path | None, as_json: bool) -> None:
+    if not pipeline.searches:
+        _refuse("where answers are no texts", {"--beam": beam > 1})
     if pipeline.reads_images:
         _refuse("for images", {"--lines": given.lines, "--last": given.last})
     else:
         _refuse("for anything but images", {"--invert": given.invert})
     samples = _samples(pipeline, given)
-    answers = pipeline.answer(samples)
+    for sample in samples:
+        if sample.note:
+            say(sample.note)
+    answers = pipeline.answer(samples, beam)
     if plot is not None:
         from rnn_edge.cli.plots import plot_answers
 

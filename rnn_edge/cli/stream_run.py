@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnn_edge.cli.output import say
-from rnn_edge.contract import CharacterFrontEnd
+from rnn_edge.contract import AudioFrontEnd, CharacterFrontEnd
 from rnn_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run_stream(source: Path, provider: str, given: StreamInput, as_json: bool) -
         ChunkShape,
         read_lines,
         read_raw,
+        read_sound,
         read_text,
         read_wav,
     )
@@ -54,8 +55,12 @@ def run_stream(source: Path, provider: str, given: StreamInput, as_json: bool) -
     pipe = sys.stdin.buffer
     frames, chunk = given.frames, given.chunk
     if given.wav is not None:
+        file = _open_wav(given.wav, shape.width)
         rate = given.frame_rate or shape.frame_rate
-        chunks = read_wav(_open_wav(given.wav, shape.width), shape, chunk, given.real_time, rate)
+        if isinstance(front_end, AudioFrontEnd) and given.frame_rate is None:
+            chunks = read_sound(file, shape, chunk, given.real_time, front_end.rate)
+        else:
+            chunks = read_wav(file, shape, chunk, given.real_time, rate)
     elif frames == RAW:
         chunks = read_raw(pipe, shape, chunk or 1)
     elif isinstance(front_end, CharacterFrontEnd):

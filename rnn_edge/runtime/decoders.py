@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rnn_edge.contract import (
+    CtcDecoder,
     Decoder,
     LabelDecoder,
     NextCharacterDecoder,
@@ -16,6 +17,7 @@ from rnn_edge.contract import (
     ValueDecoder,
 )
 from rnn_edge.errors import ContractError
+from rnn_edge.runtime.ctc import beam_search, greedy, likeliest_frames
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,51 @@ class TagAnswer:
         }
 
 
-Answer = LabelAnswer | ValueAnswer | TagAnswer
+@dataclass(frozen=True)
+class TextAnswer:
+    """What was said or written: texts with the logarithms of their probabilities, likeliest first.
+
+    ``places`` are the steps of the input at which the characters of the first text begin; none
+    where that is not known.
+    """
+
+    texts: tuple[str, ...]
+    log_probabilities: tuple[float, ...]
+    places: tuple[int, ...] = ()
+    columns: ClassVar = ("text", "log probability")
+
+    @property
+    def text(self) -> str:
+        return self.texts[0]
+
+    @property
+    def has_steps(self) -> bool:
+        """Never: an answer is for the whole."""
+        return False
+
+    def rows(self) -> list[tuple[str, float]]:
+        """Every text with its log-probability."""
+        return list(zip(self.texts, self.log_probabilities, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        found = [{"text": text, "log_probability": _plain(value)} for text, value in self.rows()]
+        return {**found[0], "others": found[1:]}
+
+
+Answer = LabelAnswer | ValueAnswer | TagAnswer | TextAnswer
 
 
 def decode(
-    decoder: Decoder | None, output: np.ndarray, name: str = "output", text: str = ""
+    decoder: Decoder | None,
+    output: np.ndarray,
+    name: str = "output",
+    text: str = "",
+    beam: int = 1,
 ) -> Answer:
     """Read ``output``, one sample's part of the graph's first output, [size] or [time, size].
 
-    Tags are integers, [time], of the characters of ``text``.
+    Tags are integers, [time], of the characters of ``text``. With a ``beam`` above 1, a decoder of
+    text looks for as many texts, and finds likelier ones.
     Without a decoder the numbers stand as they are, named after the output. Raises ContractError
     when the decoder does not fit.
     """
@@ -129,6 +167,8 @@ def decode(
         return ValueAnswer(columns, flat.reshape(-1, flat.shape[-1]) if flat.ndim > 2 else flat)
     if isinstance(decoder, TagDecoder):
         return _tags(decoder, output, name, text)
+    if isinstance(decoder, CtcDecoder):
+        return _transcript(decoder, output, name, beam)
     names = decoder.labels if isinstance(decoder, LabelDecoder) else decoder.columns
     if isinstance(decoder, ValueDecoder) and len(names) == 1 and output.shape[-1:] != (1,):
         output = output[..., np.newaxis]
@@ -150,6 +190,20 @@ def _tags(decoder: TagDecoder, output: np.ndarray, name: str, text: str) -> TagA
             f"got shape {list(output.shape)}. Export the model again."
         )
     return TagAnswer(tuple(decoder.labels[int(tag)] for tag in output), text)
+
+
+def _transcript(decoder: CtcDecoder, output: np.ndarray, name: str, beam: int) -> TextAnswer:
+    labels, blank = decoder.labels, decoder.blank
+    if output.ndim != 2 or output.shape[1] != len(labels):
+        raise ContractError(
+            f"{name} must hold {len(labels)} numbers a frame, one for each label, "
+            f"got shape {list(output.shape)}. Export the model again."
+        )
+    found = beam_search(output, blank, beam) if beam > 1 else [greedy(output, blank)]
+    texts = tuple("".join(labels[label] for label in each.labels) for each in found)
+    begun = likeliest_frames(output, blank) if beam == 1 else []
+    places = tuple(frame * decoder.stride for _, frame in begun)
+    return TextAnswer(texts, tuple(each.log_probability for each in found), places)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

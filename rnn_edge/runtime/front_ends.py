@@ -1,7 +1,9 @@
-"""What a person has -> the sequence that a graph reads: text, rows of numbers, images.
+"""What a person has -> the sequence that a graph reads: text, rows of numbers, images,
+sound.
 
 A sequence is one sample without its batch axis: int64[time] for characters, float32[time, columns]
-for numbers, float32[height, width] for an image. Padding and batching come later.
+for numbers, float32[height, width] for an image, float32[samples] for sound. Padding and batching
+come later.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnn_edge.contract import CharacterFrontEnd, ImageFrontEnd, SeriesFrontEnd
+from rnn_edge.contract import AudioFrontEnd, CharacterFrontEnd, ImageFrontEnd, SeriesFrontEnd
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.png import png_size, read_png
+from rnn_edge.runtime.wav_file import decode_wav, resample
 
 # ITU-R BT.601: the weights of red, green and blue in the brightness of a pixel.
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -90,6 +93,19 @@ def image(
     if invert:
         grey = 1 - grey
     return np.asarray(grey * front_end.maximum, np.float32)
+
+
+def audio(front_end: AudioFrontEnd, content: bytes, source: str) -> tuple[np.ndarray, int]:
+    """A WAV file: float32[samples] at the front end's rate, and how many channels it had.
+
+    Several channels are mixed down to one, and other rates are resampled.
+    """
+    samples, rate = decode_wav(content, source)
+    mixed = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))
+    sound = resample(mixed, rate, front_end.rate)
+    if not len(sound):
+        raise InputError(f"{source} must hold samples, it holds none. Give another file.")
+    return sound, samples.shape[1]
 
 
 def _records(text: str, source: str) -> list[tuple[int, list[str]]]:

@@ -10,7 +10,9 @@ import numpy as np
 
 from rnn_edge.bundle import Bundle
 from rnn_edge.contract import (
+    AudioFrontEnd,
     CharacterFrontEnd,
+    CtcDecoder,
     Decoder,
     FrontEnd,
     GraphContract,
@@ -32,11 +34,15 @@ GENERATE = "generate"
 
 @dataclass(frozen=True)
 class Sample:
-    """One input: where it came from, what a person recognises it by, and its sequence."""
+    """One input: where it came from, what a person recognises it by, and its sequence.
+
+    ``note`` says what had to be done to it, where a person would want to know.
+    """
 
     source: str
     excerpt: str
     sequence: np.ndarray
+    note: str = ""
 
 
 class Pipeline:
@@ -64,17 +70,26 @@ class Pipeline:
         return isinstance(self.decoder, NextCharacterDecoder)
 
     @property
+    def searches(self) -> bool:
+        """Whether answers are texts that a beam may look for."""
+        return isinstance(self.decoder, CtcDecoder)
+
+    @property
     def reads_images(self) -> bool:
         return isinstance(self.front_end, ImageFrontEnd)
 
     def read(self, content: bytes, source: str, *, invert: bool = False) -> Sample:
-        """The sample in a file's ``content``: a text, a CSV table or a PNG image.
+        """The sample in a file's ``content``: a text, a CSV table, a PNG image or a WAV file.
 
         ``source`` names it in errors. Raises InputError or DataError.
         """
         if isinstance(self.front_end, ImageFrontEnd):
             sequence = front_ends.image(self.front_end, content, source, invert)
             return Sample(source, source, sequence)
+        if isinstance(self.front_end, AudioFrontEnd):
+            sound, channels = front_ends.audio(self.front_end, content, source)
+            mixed = f"{source}: {channels} channels mixed down to one" if channels > 1 else ""
+            return Sample(source, source, sound, mixed)
         text = decode_text(content, source)
         if isinstance(self.front_end, SeriesFrontEnd):
             return Sample(source, source, front_ends.table(self.front_end, text, source))
@@ -86,7 +101,8 @@ class Pipeline:
             return Sample(source, text, front_ends.characters(self.front_end, text, source))
         if isinstance(self.front_end, SeriesFrontEnd):
             return Sample(source, text, front_ends.numbers(self.front_end, text, source))
-        raise InputError(f"{source} must be a PNG image, got a text. Give an image file.")
+        kind = "a WAV file" if isinstance(self.front_end, AudioFrontEnd) else "a PNG image"
+        raise InputError(f"{source} must be {kind}, got a text. Give such a file.")
 
     def read_lines(self, content: bytes, source: str) -> list[Sample]:
         """One sample a line; blank lines are skipped."""
@@ -100,8 +116,11 @@ class Pipeline:
             raise InputError(f"{source} must hold lines of input, it is blank. Give another file.")
         return samples
 
-    def answer(self, samples: Sequence[Sample]) -> list[Answer]:
-        """One answer a sample, in order; a sample's answer does not depend on the others."""
+    def answer(self, samples: Sequence[Sample], beam: int = 1) -> list[Answer]:
+        """One answer a sample, in order; a sample's answer does not depend on the others.
+
+        ``beam``: how many texts to look for where ``searches``.
+        """
         if self.generates:
             raise InputError("a language model continues a prompt, got samples. Use generate().")
         outputs = self._layout.run(
@@ -109,7 +128,7 @@ class Pipeline:
         )
         name = self.session.contract.outputs[0].name
         return [
-            decode(self.decoder, output, name, sample.excerpt)
+            decode(self.decoder, output, name, sample.excerpt, beam)
             for sample, output in zip(samples, outputs, strict=True)
         ]
 

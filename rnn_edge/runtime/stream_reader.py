@@ -12,7 +12,7 @@ import numpy as np
 from rnn_edge.contract import CharacterFrontEnd, FrontEnd, GraphContract, SeriesFrontEnd, TensorSpec
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.stream_form import StreamForm
-from rnn_edge.runtime.wav_file import CHUNKS_A_SECOND, WavFile
+from rnn_edge.runtime.wav_file import CHUNKS_A_SECOND, WavFile, resampled
 
 SOURCE = "standard input"
 
@@ -122,10 +122,30 @@ def read_wav(
             f"{file.path} must have {rate:g} frames a second, as the model takes them, it has "
             f"{file.rate}. Resample it, or say --frame-rate {file.rate} if it fits all the same."
         )
+    for samples in _heard(file, shape, size, real_time):
+        yield shape.chunk(samples.astype(shape.dtype))
+
+
+def read_sound(
+    file: WavFile, shape: ChunkShape, size: int | None, real_time: bool, rate: int
+) -> Iterator[np.ndarray]:
+    """As ``read_wav``, for a model that hears ``rate`` samples a second, of one channel.
+
+    A file of another rate is resampled as it comes, and its chunks are not of one size.
+    """
+    heard = _heard(file, shape, size, real_time)
+    for samples in heard if file.rate == rate else resampled(heard, file.rate, rate):
+        if len(samples):
+            yield shape.chunk(samples.astype(shape.dtype))
+
+
+def _heard(
+    file: WavFile, shape: ChunkShape, size: int | None, real_time: bool
+) -> Iterator[np.ndarray]:
+    """float32[frames, channels]; one channel, the mean, where the model takes one number."""
     size = size or max(1, file.rate // CHUNKS_A_SECOND)
     for samples in file.paced(size) if real_time else file.chunks(size):
-        frames = samples.mean(axis=1, keepdims=True) if shape.width == 1 else samples
-        yield shape.chunk(frames.astype(shape.dtype))
+        yield samples.mean(axis=1, keepdims=True) if shape.width == 1 else samples
 
 
 def read_text(

@@ -10,6 +10,7 @@ import numpy as np
 
 from rnn_edge.contract import (
     CharacterFrontEnd,
+    CtcDecoder,
     Decoder,
     FrontEnd,
     GraphContract,
@@ -42,11 +43,30 @@ def writer_of_lines(
 ) -> Writer:
     """A line for each frame of the first output, or for each chunk where it has no frames.
 
-    Numbers with commas between; of logits the likeliest label as JSON, and its probability.
+    Numbers with commas between; of logits the likeliest label as JSON, and its probability. Of
+    labels that are said over several frames, a line when one begins.
     """
     rows = _rows_of(contract)
+    if isinstance(decoder, CtcDecoder):
+        return _writer_of_said(rows, decoder)
     labels = _labels(front_end, decoder)
     return lambda outputs: "".join(_line(row, labels, decoder) for row in rows(outputs)).encode()
+
+
+def _writer_of_said(rows: Callable[[Outputs], np.ndarray], decoder: CtcDecoder) -> Writer:
+    before = decoder.blank
+
+    def write(outputs: Outputs) -> bytes:
+        nonlocal before
+        lines = ""
+        for row in rows(outputs):
+            label = int(row.argmax())
+            if label not in (before, decoder.blank):
+                lines += json.dumps(decoder.labels[label], ensure_ascii=False) + "\n"
+            before = label
+        return lines.encode()
+
+    return write
 
 
 def _rows_of(contract: GraphContract) -> Callable[[Outputs], np.ndarray]:

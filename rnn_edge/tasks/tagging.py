@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
-from rnn_edge.batching import Batch, SequenceSplit
+from rnn_edge.batching import Batch, SequencePairSplit
 from rnn_edge.contract import TagDecoder
 from rnn_edge.drawing import draw_confusion
 from rnn_edge.errors import DataError
@@ -50,20 +49,6 @@ DNA_SEQUENCES, SHORTEST_DNA, LONGEST_DNA = 3000, 12, 60
 # The share of sequences that get a start codon on purpose; others have one by chance.
 PLANTED = 0.6
 Sentence = tuple[str, list[str]]
-
-
-class TaggedSplit(SequenceSplit):
-    """Rows of characters with a label each; targets are padded like the rows."""
-
-    def __init__(self, sequences: Sequence[Tensor], tags: Sequence[Tensor]) -> None:
-        super().__init__(sequences, torch.arange(len(sequences)), PADDING_ID)
-        self.tags = list(tags)
-
-    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        for batch in super().batches(batch_size, generator):
-            rows = [self.tags[row] for row in batch.targets.tolist()]
-            targets = pad_sequence(rows, batch_first=True)
-            yield Batch(batch.inputs, targets, int(batch.inputs[1].sum()))
 
 
 class Tagging(Task):
@@ -150,8 +135,8 @@ class Tagging(Task):
     def report(self, module: nn.Module, data: TaskData) -> Report:
         labels = _labels(data.interface)
         true, predicted = self._true_and_predicted(module, data)
-        train = cast(TaggedSplit, data.train)
-        frequent = int(torch.cat(train.tags).bincount().argmax())
+        train = cast(SequencePairSplit, data.train)
+        frequent = int(torch.cat(train.target_sequences).bincount().argmax())
         always = [np.full_like(row, frequent) for row in true]
         return Report(
             {
@@ -326,11 +311,12 @@ def label_order(labels: Iterable[str]) -> tuple[str, ...]:
 
 def _tagged(
     sentences: list[Sentence], vocabulary: Vocabulary, labels: tuple[str, ...]
-) -> TaggedSplit:
+) -> SequencePairSplit:
     places = {label: place for place, label in enumerate(labels)}
-    return TaggedSplit(
+    return SequencePairSplit(
         [torch.from_numpy(vocabulary.encode(text)) for text, _ in sentences],
         [torch.tensor([places[tag] for tag in tags]) for _, tags in sentences],
+        PADDING_ID,
     )
 
 

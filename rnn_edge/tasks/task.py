@@ -193,6 +193,7 @@ class Deployment:
     """What ``rnn_edge.export`` needs beside the module and the folder, by the names it uses.
 
     ``args`` are example tensors for forward(), ``axes`` one tuple of axis names per argument.
+    ``frame_rate`` is how many steps of time a second brings, where that is known.
     """
 
     args: tuple[Tensor, ...]
@@ -204,6 +205,7 @@ class Deployment:
     limits: Mapping[str, AxisLimits] = field(default_factory=dict)
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)
+    frame_rate: float | None = None
 
 
 class Task(ABC):

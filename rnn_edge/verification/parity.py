@@ -141,7 +141,8 @@ def _find_limits(sampler: _Sampler, axis: str, sizes: set[int], cases: list[Case
     """The smallest and largest size of ``axis``, found by asking the eager module.
 
     A size may have been refused for that of another axis: it is asked for once more beside sizes
-    that are taken, and a case that comes of it is added to ``cases``.
+    that are taken, and a case that comes of it is added to ``cases``. So are the smallest size,
+    where it is not 1, and one beyond twice of it.
     """
     base = cases[0].sizes
 
@@ -155,8 +156,13 @@ def _find_limits(sampler: _Sampler, axis: str, sizes: set[int], cases: list[Case
     taken = {case.sizes[axis] for case in cases}
     below = [size for size in sizes - taken if size < min(taken)]
     above = [size for size in sizes - taken if size > max(taken)]
+    minimum = _bisect(max(below), min(taken), takes) if below else 1
+    for size in (minimum, 2 * minimum + 1) if below else ():
+        case = sampler.try_case({**base, axis: size})
+        if case is not None:
+            cases.append(case)
     return AxisLimits(
-        minimum=_bisect(max(below), min(taken), takes) if below else 1,
+        minimum=minimum,
         maximum=_bisect(min(above), max(taken), takes) if above else None,
     )
 
