@@ -1,7 +1,7 @@
 """The model repository: read by Triton's own protobuf definitions, its rules played through.
 
 What stands for the server here knows the configuration alone: it batches requests of one shape
-along the first axis, keeps the states of each sequence, and sets the control input where one starts.
+along the first axis, keeps the states of each sequence, and sets the control where one starts.
 """
 
 from __future__ import annotations
