@@ -65,7 +65,7 @@ _ABSENT = object()
 
 def own_attributes(part: nn.Module) -> dict[str, Any]:
     """What the author of ``part`` keeps on it: plain attributes and buffers."""
-    return _plain(part) | part._buffers
+    return _plain(part) | dict(part._buffers.items())
 
 
 def _plain(part: nn.Module) -> dict[str, Any]:

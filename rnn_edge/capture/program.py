@@ -14,19 +14,25 @@ from torch.utils._sympy.functions import FloorDiv, Mod
 
 from rnn_edge.capture.arguments import Arguments, resize
 from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
+from rnn_edge.capture.choices import Choice, find_choices, trace_sides
 from rnn_edge.capture.interception import Interception, skipping_size_checks
+from rnn_edge.capture.joining import join
 from rnn_edge.capture.refusal import explain_refusal
+from rnn_edge.capture.relations import holds
 from rnn_edge.capture.rolling.attempts import roll, roll_repeats
 from rnn_edge.capture.rolling.keeping import Keeping
 from rnn_edge.capture.rolling.repeats import count_nodes, may_repeat
 from rnn_edge.capture.rolling.rolled import RolledForward
 from rnn_edge.capture.rolling.steps import read_trace
+from rnn_edge.capture.rolling.trace import Trace
 from rnn_edge.capture.silence import quiet_tracing
 from rnn_edge.errors import ExportError
 
 # The sizes at which axes are traced: above usual kernels and slices, which would fix them, and all
 # different, so that no two axes are taken for one.
 _TRACED_SIZES = (7, 13, 19, 29, 37, 41, 43, 47)
+# What holds at one of these as well does not fix a size to what it was traced at.
+_FAR_SIZES = range(120, 132)
 
 
 class FlatForward(nn.Module):
@@ -95,7 +101,7 @@ def trace(module: nn.Module, arguments: Arguments) -> Program:
 
 def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Program:
     output_names: list[str] = []
-    flat = FlatForward(module, arguments, output_names.extend)
+    flat = FlatForward(module, arguments, lambda names: _set(output_names, names))
     with skipping_size_checks(module):
         exported = _export(flat, arguments, sizes, set(sizes))
         names = tuple(output_names)
@@ -104,8 +110,12 @@ def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Pr
         if fixed:
             *candidates, safest = _roll(flat, arguments, sizes, fixed)
             exported = _export(safest, arguments, sizes, set(sizes))
-        elif may_repeat(exported):
-            candidates = _roll_repeats(flat, arguments, sizes)
+        else:
+            joined = _join_sides(exported, flat, arguments, sizes, set(sizes))
+            if joined is not None:
+                exported = joined
+            elif may_repeat(exported):
+                candidates = _roll_repeats(flat, arguments, sizes)
         program = Program(exported, arguments, names, _name_symbols(exported, arguments))
         for candidate in candidates:
             smaller = _export_smaller(candidate, program, sizes)
@@ -164,13 +174,52 @@ def _export(
             raise explain_refusal(flat.get_submodule("module"), error) from error
 
 
+def _set(names: list[str], found: Iterable[str]) -> None:
+    names[:] = found
+
+
+def _join_sides(
+    exported: ExportedProgram,
+    flat: FlatForward,
+    arguments: Arguments,
+    sizes: Mapping[str, int],
+    dynamic: Collection[str],
+) -> ExportedProgram | None:
+    """``flat``, ``exported`` at ``sizes``, with both ways where it took one of two by a size."""
+
+    def trace_at(at: Mapping[str, int]) -> ExportedProgram:
+        return exported if at == sizes else _export(flat, arguments, at, dynamic)
+
+    def find(program: ExportedProgram) -> list[Choice]:
+        return find_choices(program, _match_symbols(program, arguments))
+
+    sides = trace_sides(trace_at, find, sizes) if find(exported) else None
+    joined = join(sides, flat) if sides is not None else None
+    return None if joined is None else _export(joined, arguments, sizes, dynamic)
+
+
+def _match_symbols(exported: ExportedProgram, arguments: Arguments) -> dict[str, str]:
+    """The axes of symbols, those that tracing has fixed left out."""
+    return {
+        str(size): axis
+        for _, axis, size in _axis_sizes(exported, arguments)
+        if not str(size).isdecimal()
+    }
+
+
 def _roll(
     flat: FlatForward, arguments: Arguments, sizes: dict[str, int], fixed: Sequence[str]
 ) -> list[RolledForward]:
     """``flat`` as modules that follow the sizes of the axes ``fixed``, the last one the safest."""
     others = set(sizes) - set(fixed)
+
+    def trace_at(at: Mapping[str, int]) -> Trace:
+        exported = _export(flat, arguments, at, others)
+        joined = _join_sides(exported, flat, arguments, at, others)
+        return read_trace(exported if joined is None else joined)
+
     with _keeping(flat):
-        programs = roll(lambda at: read_trace(_export(flat, arguments, at, others)), sizes, fixed)
+        programs = roll(trace_at, sizes, fixed)
     places = [
         next(
             (place, argument.axes.index(axis))
@@ -236,6 +285,7 @@ def _is_fixed(size: int | torch.SymInt) -> bool:
     return any(
         guard.rel_op == "==" and guard.rhs.is_Integer and guard.lhs.free_symbols == symbols
         and guard.lhs.has(FloorDiv) and not guard.lhs.has(Mod)
+        and not any(holds(guard, dict.fromkeys(symbols, far)) for far in _FAR_SIZES)
         for guard in guards if guard.is_Relational
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ def refuse_relations(exported: ExportedProgram, symbols: Mapping[str, str]) -> N
     ``symbols`` maps the program's symbols to the names of axes. What concerns one axis alone, as a
     smallest size, is left to the verification, but for whether a number divides it.
     """
-    environment = _find_environment(exported)
+    environment = find_environment(exported)
     for guard in environment.guards if environment is not None else ():
         assert environment is not None
         relation = _unify(environment.replace(guard.expr), symbols)
@@ -37,7 +37,7 @@ def refuse_relations(exported: ExportedProgram, symbols: Mapping[str, str]) -> N
         axes = sorted(set(names.values()) - {""})
         if not _is_choice(relation, len(axes), getattr(place, "filename", str(place))):
             continue
-        if _always_holds(relation):
+        if is_always_true(relation):
             continue
         text = str(relation.subs({s: sympy.Symbol(name) for s, name in names.items() if name}))
         where = f" at {Path(place.filename).name}:{place.lineno}" if _is_own(place) else ""
@@ -65,7 +65,7 @@ def _find_change(relation: sympy.Basic) -> str:
     return "Pad, mask or use torch.sym_max and torch.sym_min in place of the comparison."
 
 
-def _find_environment(exported: ExportedProgram) -> ShapeEnv | None:
+def find_environment(exported: ExportedProgram) -> ShapeEnv | None:
     for node in exported.graph.nodes:
         value = node.meta.get("val")
         for size in value.shape if isinstance(value, torch.Tensor) else ():
@@ -84,14 +84,22 @@ def _is_choice(relation: sympy.Basic, axes: int, file: str) -> bool:
     return is_foreign(file) and relation.has(Mod, PythonMod)
 
 
-def _always_holds(relation: sympy.Basic) -> bool:
+def is_always_true(relation: sympy.Basic) -> bool:
     free = sorted(relation.free_symbols, key=str)
     if len(free) > 3:
         return False
     return all(
-        relation.subs(dict(zip(free, sizes, strict=True))) == sympy.true
+        holds(relation, dict(zip(free, sizes, strict=True)))
         for sizes in product(_TRIED, repeat=len(free))
     )
+
+
+def holds(relation: sympy.Basic, sizes: Mapping[sympy.Symbol, int]) -> bool:
+    """Whether ``relation`` is true at ``sizes``, or asks for what no tensor can have."""
+    try:
+        return bool(relation.subs(sizes) == sympy.true)
+    except ZeroDivisionError:  # no tensor has these sizes
+        return True
 
 
 def _is_own(place: Any) -> bool:

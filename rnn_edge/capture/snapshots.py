@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,7 @@ def take_snapshot(module: nn.Module, weights: Collection[tuple[str, str]] = ()) 
     snapshot = {}
     for path, part in module.named_modules():
         registered = {
-            name: value for name, value in part._parameters.items() if (path, name) not in weights
+            name: value for name, value in _parameters(part) if (path, name) not in weights
         }
         for name, value in (own_attributes(part) | registered).items():
             snapshot[path, name] = hold_value(value)
@@ -53,7 +53,11 @@ def take_snapshot(module: nn.Module, weights: Collection[tuple[str, str]] = ()) 
 
 def name_weights(module: nn.Module) -> set[tuple[str, str]]:
     """(part, name) of every parameter of ``module``."""
-    return {(path, name) for path, part in module.named_modules() for name in part._parameters}
+    return {(path, name) for path, part in module.named_modules() for name, _ in _parameters(part)}
+
+
+def _parameters(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from part.named_parameters(recurse=False, remove_duplicate=False)
 
 
 def hold_value(value: Any) -> HeldValue:
