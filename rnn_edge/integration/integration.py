@@ -22,6 +22,7 @@ HOSTS: dict[str, str] = {
     "c99": "C99 that needs no runtime, for apps and microcontrollers.",
     "rust": "A Rust crate around that C.",
     "java": "A Java class around that C.",
+    "ort-mobile": "ORT format for a minimal ONNX Runtime.",
     "triton": "A model repository for Triton.",
 }
 
