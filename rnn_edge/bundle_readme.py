@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rnn_edge.contract import (
     AudioFrontEnd,
     CharacterFrontEnd,
+    ClipFrontEnd,
     Contract,
     CtcDecoder,
     GraphContract,
@@ -132,6 +133,11 @@ def _front_end(contract: Contract) -> list[str]:
             return [
                 f"Grey images of {front_end.height} rows and {front_end.width} columns, bright on "
                 f"dark, 0 to {front_end.maximum:g}: the graph scales them."
+            ]
+        case ClipFrontEnd() as front_end:
+            return [
+                f"Grey frames scaled to {front_end.height} rows and {front_end.width} columns, "
+                f"0 (black) to {front_end.maximum:g}: the graph scales the values."
             ]
         case AudioFrontEnd() as front_end:
             return [

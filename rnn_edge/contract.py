@@ -196,7 +196,20 @@ class AudioFrontEnd:
     kind: str = "audio"
 
 
-FrontEnd = CharacterFrontEnd | SeriesFrontEnd | ImageFrontEnd | AudioFrontEnd
+@dataclass(frozen=True)
+class ClipFrontEnd:
+    """Grey frames of a moving picture, values 0 to ``maximum``, scaled to one size.
+
+    The graph itself scales the values.
+    """
+
+    height: int
+    width: int
+    maximum: float = 255.0
+    kind: str = "clip"
+
+
+FrontEnd = CharacterFrontEnd | SeriesFrontEnd | ImageFrontEnd | AudioFrontEnd | ClipFrontEnd
 
 
 # --- Decoders: the graph's first output -> what a person reads -------------------------------
@@ -275,6 +288,7 @@ FRONT_ENDS: dict[str, type[FrontEnd]] = {
     "series": SeriesFrontEnd,
     "image": ImageFrontEnd,
     "audio": AudioFrontEnd,
+    "clip": ClipFrontEnd,
 }
 DECODERS: dict[str, type[Decoder]] = {
     "labels": LabelDecoder,

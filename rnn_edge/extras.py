@@ -19,6 +19,7 @@ EXTRA_OF = {
     "pandas": "train",
     "sklearn": "train",
     "matplotlib": "train",
+    "PIL": "train",
     "safetensors": "train",
     "soundfile": "train",
     "soxr": "train",

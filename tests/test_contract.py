@@ -15,6 +15,7 @@ from rnn_edge.contract import (
     AudioFrontEnd,
     AxisLimits,
     CharacterFrontEnd,
+    ClipFrontEnd,
     Contract,
     CtcDecoder,
     Decoder,
@@ -53,6 +54,7 @@ FRONT_END_EXAMPLES: list[FrontEnd | None] = [
     SeriesFrontEnd(("HUFL", "OT"), mean=(7.5, 13.0), std=(5.9, 8.5)),
     ImageFrontEnd(28, 28, maximum=16.0),
     AudioFrontEnd(16000),
+    ClipFrontEnd(24, 32, maximum=1.0),
 ]
 DECODER_EXAMPLES: list[Decoder | None] = [
     None,

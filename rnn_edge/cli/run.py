@@ -122,9 +122,9 @@ def run(
     """Run BUNDLE, or a lone .onnx file, on text, numbers, images or sound.
 
     An INPUT is a file: a UTF-8 text, a CSV of numbers (a header line names the columns), a PNG
-    image or a WAV file, as the bundle takes it; - and a pipe are standard input. Several inputs
-    share batches, and the answers keep their order. A language model continues --prompt, or the
-    text that it is given.
+    image, a WAV file, a GIF or a folder of frames, as the bundle takes it; - and a pipe are
+    standard input. Several inputs share batches, and the answers keep their order. A language model
+    continues --prompt, or the text that it is given.
 
     With --stream, each line is a step (comma-separated numbers) or a piece of text; its answer is
     written at once, a line for each step: numbers, or the likeliest label and its probability.
@@ -236,6 +236,9 @@ def _samples(pipeline: Pipeline, given: _Given) -> list[Sample]:
     files = (STANDARD_INPUT,) if given.is_empty else given.files
     samples: list[Sample] = []
     for name in files:
+        if Path(name).is_dir():
+            samples.append(pipeline.read_folder(Path(name)))
+            continue
         content, source = _content(name)
         if given.lines:
             samples += pipeline.read_lines(content, source)

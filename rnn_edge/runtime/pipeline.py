@@ -12,6 +12,7 @@ from rnn_edge.bundle import Bundle
 from rnn_edge.contract import (
     AudioFrontEnd,
     CharacterFrontEnd,
+    ClipFrontEnd,
     CtcDecoder,
     Decoder,
     FrontEnd,
@@ -23,6 +24,7 @@ from rnn_edge.contract import (
 from rnn_edge.errors import InputError
 from rnn_edge.runtime import front_ends
 from rnn_edge.runtime.batches import Layout
+from rnn_edge.runtime.clips import decode_clip, read_frames
 from rnn_edge.runtime.decoders import Answer, decode
 from rnn_edge.runtime.generation import Sampling, generate, write
 from rnn_edge.runtime.session import Session
@@ -79,13 +81,16 @@ class Pipeline:
         return isinstance(self.front_end, ImageFrontEnd)
 
     def read(self, content: bytes, source: str, *, invert: bool = False) -> Sample:
-        """The sample in a file's ``content``: a text, a CSV table, a PNG image or a WAV file.
+        """The sample in a file's ``content``: a text, a CSV table, a PNG image, a WAV file or a
+        GIF.
 
         ``source`` names it in errors. Raises InputError or DataError.
         """
         if isinstance(self.front_end, ImageFrontEnd):
             sequence = front_ends.image(self.front_end, content, source, invert)
             return Sample(source, source, sequence)
+        if isinstance(self.front_end, ClipFrontEnd):
+            return Sample(source, source, decode_clip(self.front_end, content, source))
         if isinstance(self.front_end, AudioFrontEnd):
             sound, channels = front_ends.audio(self.front_end, content, source)
             mixed = f"{source}: {channels} channels mixed down to one" if channels > 1 else ""
@@ -95,13 +100,20 @@ class Pipeline:
             return Sample(source, source, front_ends.table(self.front_end, text, source))
         return self.read_line(text.removesuffix("\n"), source)
 
+    def read_folder(self, folder: Path) -> Sample:
+        """The sample whose frames are the pictures of ``folder``. Raises InputError."""
+        if not isinstance(self.front_end, ClipFrontEnd):
+            raise InputError(f"{folder} must be a file, it is a folder. Give a file.")
+        return Sample(str(folder), str(folder), read_frames(self.front_end, folder))
+
     def read_line(self, text: str, source: str) -> Sample:
         """The sample that ``text`` is: a text, or the numbers of a series with one column."""
         if isinstance(self.front_end, CharacterFrontEnd):
             return Sample(source, text, front_ends.characters(self.front_end, text, source))
         if isinstance(self.front_end, SeriesFrontEnd):
             return Sample(source, text, front_ends.numbers(self.front_end, text, source))
-        kind = "a WAV file" if isinstance(self.front_end, AudioFrontEnd) else "a PNG image"
+        kinds = {AudioFrontEnd: "a WAV file", ClipFrontEnd: "a GIF or a folder of frames"}
+        kind = kinds.get(type(self.front_end), "a PNG image")
         raise InputError(f"{source} must be {kind}, got a text. Give such a file.")
 
     def read_lines(self, content: bytes, source: str) -> list[Sample]:

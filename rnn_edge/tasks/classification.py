@@ -14,8 +14,10 @@ from torch.nn import functional as F
 from rnn_edge.batching import ArraySplit, Batch
 from rnn_edge.contract import LabelDecoder
 from rnn_edge.drawing import draw_confusion
+from rnn_edge.errors import DataError
 from rnn_edge.tasks.task import Interface, Option, Report, Table, Task, TaskData
 
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
 LABEL_SMOOTHING = Option(
     "label_smoothing",
     0.05,
@@ -73,6 +75,31 @@ class ClassificationTask(Task):
         outputs, batches = zip(*self.predictions(module, data.test), strict=True)
         true = torch.cat([batch.targets for batch in batches])
         return true.numpy(), torch.cat(outputs).argmax(dim=1).numpy()
+
+
+def split_by_label(
+    labels: np.ndarray, names: tuple[str, ...], source: str, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Random rows for training, validation and test, each label in the same shares everywhere.
+
+    ``labels`` are places among ``names``; rows come back in their order.
+    Raises DataError when a label has fewer than 3 rows.
+    """
+    chance = np.random.default_rng(seed)
+    part_of = np.zeros(len(labels), dtype=np.int64)
+    for place, name in enumerate(names):
+        rows = chance.permutation(np.flatnonzero(labels == place))
+        if len(rows) < 3:
+            raise DataError(
+                f"every label of {source} must have 3 rows or more, to train, to validate and to "
+                f"test, got {len(rows)} of {name!r}. Add some."
+            )
+        tested = max(1, round(TEST_SHARE * len(rows)))
+        validated = max(1, round(VALIDATION_SHARE * len(rows)))
+        part_of[rows[:tested]] = 2
+        part_of[rows[tested : tested + validated]] = 1
+    train, validation, test = (np.flatnonzero(part_of == part) for part in range(3))
+    return train, validation, test
 
 
 def labels_of(interface: Interface) -> tuple[str, ...]:

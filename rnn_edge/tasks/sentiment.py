@@ -20,7 +20,12 @@ from rnn_edge.tasks.characters import (
     character_deployment,
     character_options,
 )
-from rnn_edge.tasks.classification import LABEL_SMOOTHING, ClassificationTask, labels_of
+from rnn_edge.tasks.classification import (
+    LABEL_SMOOTHING,
+    ClassificationTask,
+    labels_of,
+    split_by_label,
+)
 from rnn_edge.tasks.task import (
     Deployment,
     Interface,
@@ -33,8 +38,6 @@ from rnn_edge.text_file import Table as CsvTable
 from rnn_edge.text_file import decode_text, parse_table, read_text
 from rnn_edge.vocabulary import PADDING_ID, Vocabulary
 
-TEST_SHARE = 0.2
-VALIDATION_SHARE = 0.05
 TEXT_COLUMNS = ("text", "review")
 # An epoch of training takes at least about this many texts: small data is gone through repeatedly.
 EPOCH_EXAMPLES = 2000
@@ -154,30 +157,6 @@ class Sentiment(ClassificationTask):
             return table.index(self.own["text_column"], "--text-column")
         found = [name for name in TEXT_COLUMNS if name in table.columns]
         return table.index(found[0] if found else TEXT_COLUMNS[0], "--text-column")
-
-
-def split_by_label(
-    labels: npt.NDArray[np.int64], names: tuple[str, ...], source: str, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Random rows for training, validation and test, each label in the same shares everywhere.
-
-    Rows come back in the order of the file. Raises DataError when a label has fewer than 3 rows.
-    """
-    chance = np.random.default_rng(seed)
-    part_of = np.zeros(len(labels), dtype=np.int64)
-    for place, name in enumerate(names):
-        rows = chance.permutation(np.flatnonzero(labels == place))
-        if len(rows) < 3:
-            raise DataError(
-                f"every label of {source} must have 3 rows or more (for training, validation and "
-                f"test), got {len(rows)} of {name!r}. Add rows, or choose another --label-column."
-            )
-        tested = max(1, round(TEST_SHARE * len(rows)))
-        validated = max(1, round(VALIDATION_SHARE * len(rows)))
-        part_of[rows[:tested]] = 2
-        part_of[rows[tested : tested + validated]] = 1
-    train, validation, test = (np.flatnonzero(part_of == part) for part in range(3))
-    return train, validation, test
 
 
 def _read(data: str | None) -> CsvTable:

@@ -149,7 +149,7 @@ def test_byte_order_mark_and_crlf_change_nothing(tmp_path):
         (b"label,text\n1,a\n0\n", "must have 2 fields .* got 1 in line 3"),
         (b"label,text\n1,a\n0,  \n", "column 'text' .* empty in line 3"),
         (b"label,text\n1,a\n,b\n", "column 'label' .* empty in line 3"),
-        (b"label,text\n1,a\n1,a\n1,a\n0,b\n0,b\n", "3 rows or more .* got 2 of .negative"),
+        (b"label,text\n1,a\n1,a\n1,a\n0,b\n0,b\n", "3 rows or more, .* got 2 of .negative"),
     ],
 )
 def test_bad_data_is_refused_in_one_line(tmp_path, content, message):
