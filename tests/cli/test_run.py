@@ -269,7 +269,9 @@ def test_an_empty_pipe_is_refused(text_bundle):
     assert "standard input must hold text, it is empty" in refusal(text_bundle.path, stdin="")
 
 
-@pytest.mark.parametrize(("name", "message"), [("no.csv", "it is not there"), (".", "directory")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("no.csv", "it is not there"), (".", "it is a folder")]
+)
 def test_a_missing_file_and_a_folder_are_refused(series_bundle, place, name, message):
     assert message in refusal(series_bundle.path, name)
 
