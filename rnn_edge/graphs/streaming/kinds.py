@@ -24,6 +24,9 @@ def same(one: Count, other: Count) -> bool:
     return bool(np.array_equal(one, other))
 
 
+# Why attention over all frames so far has no stream.
+EVERY_PAIR = "it pairs every frame with every other, so that all of them would have to be kept"
+
 # Lengths grow by as much again after so many steps more, whatever small strides there are.
 _PERIOD = 120
 

@@ -85,7 +85,7 @@ def derive_stream(
 
 
 def find_time_axis(contract: GraphContract, batch: str = "batch") -> str:
-    """``sequence``, or the one named axis of the inputs that is not the batch."""
+    """``sequence``, ``time``, or the one named axis of the inputs that is not the batch."""
     states = contract.state_inputs
     names = dict.fromkeys(
         dim
@@ -94,11 +94,12 @@ def find_time_axis(contract: GraphContract, batch: str = "batch") -> str:
         for dim in spec.dims
         if isinstance(dim, str) and dim != batch
     )
-    if "sequence" in names or len(names) == 1:
-        return "sequence" if "sequence" in names else next(iter(names))
+    usual = [name for name in ("sequence", "time") if name in names] or list(names)
+    if "sequence" in names or len(usual) == 1:
+        return usual[0]
     raise StreamError(
-        f"one axis must be time's, got {', '.join(names) or 'no dynamic axis'}. Name it "
-        "(axis=...); where it is fixed give an input and a place, such as x.1."
+        f"one axis must be time's, got {', '.join(names) or 'no dynamic axis'}. Name it (export "
+        "--time-axis, stream --axis); where it is fixed give an input and a place, such as x.1."
     )
 
 

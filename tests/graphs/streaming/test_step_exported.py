@@ -97,3 +97,23 @@ def test_wrong_step_graph_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(VerificationError, match="step graph"):
         export(OwnCell().eval(), tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()
+
+
+class Headed(nn.Module):
+    def __init__(self, layer: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.core = layer(4, 6, num_layers=2, batch_first=True)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.core(x)[0])
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_stack_with_a_head_keeps_its_layers_and_the_head(
+    layer: type[nn.RNNBase], tmp_path: Path
+) -> None:
+    bundle = export(Headed(layer), tmp_path / "headed")
+    graph = ir.load(bundle.path / "step.onnx").graph
+    name = layer.__name__
+    assert [node.op_type for node in graph] == [name, name, "MatMul", "Add"]

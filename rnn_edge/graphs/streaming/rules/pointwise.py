@@ -7,7 +7,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
-from rnn_edge.graphs.streaming.kinds import Carried, Counted, Final, Kind, Timed, same
+from rnn_edge.graphs.streaming.kinds import EVERY_PAIR, Carried, Counted, Final, Kind, Timed, same
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import compare_indices, count
 from rnn_edge.graphs.streaming.shifting import align, laid_out_alike
@@ -78,7 +78,7 @@ def _align_operands(derivation: Derivation, node: ir.Node, rank: int) -> int:
     known = [value for value in values if value is not None]
     axes = {kind.axis + rank - derivation.rank(v) for kind, v in zip(timed, known, strict=True)}
     if len(axes) > 1:
-        derivation.refuse("it pairs every frame with every other")
+        derivation.refuse(EVERY_PAIR)
     timed = laid_out_alike(derivation, timed)
     if any(not same(kind.length, timed[0].length) for kind in timed):
         derivation.refuse("it joins sequences of different lengths")

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.branches import run_where_frames
 from rnn_edge.graphs.streaming.derivation import Derivation
-from rnn_edge.graphs.streaming.kinds import Counted, Final, Static, Timed, same
+from rnn_edge.graphs.streaming.kinds import EVERY_PAIR, Counted, Final, Static, Timed, same
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import count
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
@@ -164,7 +164,7 @@ def derive_matmul(derivation: Derivation, node: ir.Node) -> None:
             derivation.refuse("it looks at the whole sequence")
         axes.append(kind.axis + rank - own if min(ranks) > 1 else kind.axis)
     if len(set(axes)) > 1:
-        derivation.refuse("it pairs every frame with every other")
+        derivation.refuse(EVERY_PAIR)
     kind = _aligned(derivation, node, kinds)
     derivation.kinds[output] = _after(derivation, node, kind, axes[0])
 
@@ -210,7 +210,7 @@ def derive_einsum(derivation: Derivation, node: ir.Node) -> None:
         term[kind.axis] for term, kind in zip(terms, kinds, strict=True) if isinstance(kind, Timed)
     }
     if len(names) > 1:
-        derivation.refuse("it pairs every frame with every other")
+        derivation.refuse(EVERY_PAIR)
     (name,) = names
     if name not in result:
         derivation.refuse("it looks at the whole sequence")
