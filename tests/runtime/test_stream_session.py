@@ -1,6 +1,7 @@
 """Chunks pushed one by one give what the whole sequence gives, whatever the chunks."""
 
 import inspect
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -231,6 +232,28 @@ def test_answers_are_the_caller_s_own_unless_copies_are_off(bundles, size):
     first, second = lent.push(x[:, :size])[0], lent.push(x[:, size:])[0]
     assert np.shares_memory(first, second)
     np.testing.assert_allclose(second, answer("GRU", x)[:, size:], atol=EPSILON)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("step", [False, True])
+def test_a_push_allocates_no_array(bundles, step, size):
+    """Any array of a chunk, a state or an answer of so many rows is larger than what is allowed."""
+    rows, allowed = 1024, 4096
+    stream = StreamSession(bundles["LSTM", False, step], batch=rows, copy=False)
+    x = frames(rows, size)
+    tracemalloc.start()
+    try:
+        # The interpreter keeps something of its own of the first few hundred calls.
+        for _ in range(400):
+            stream.push(x)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(100):
+            stream.push(x)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert max(after, peak) - before < allowed < x.nbytes
 
 
 def test_more_chunk_sizes_than_are_kept_give_right_answers(bundles, monkeypatch):
