@@ -73,6 +73,7 @@ _AXES = (
     "real_structures-HierarchicalAttention",
 )
 _WHOLE = (
+    "loops-ThereAndBack",
     "loops-Ponder",
     "loops-MemoryHops",
     "loops-PointerDecoder",
