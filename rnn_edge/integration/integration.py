@@ -19,6 +19,7 @@ HOSTS: dict[str, str] = {
     "node": "ONNX Runtime in Node.",
     "web": "A static page, ONNX Runtime as wasm.",
     "c": "C99 over ONNX Runtime.",
+    "cpp": "C++17 over ONNX Runtime.",
     "c99": "C99 that needs no runtime, for apps and microcontrollers.",
     "rust": "A Rust crate around that C.",
     "java": "A Java class around that C.",

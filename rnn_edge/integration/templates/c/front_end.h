@@ -4,6 +4,10 @@
 
 #include "model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct {
     dtype type;
     int64_t frames;
@@ -25,5 +29,9 @@ int read_pgm(const unsigned char *content, size_t size, int width, int height, d
  * 8 bytes. Gives the number of inputs, or -1. */
 int sequence_inputs(const graph_spec *graph, const sequence *from, tensor *inputs, int64_t *lengths,
                     model_error *error);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

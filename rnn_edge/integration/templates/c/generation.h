@@ -4,6 +4,10 @@
 
 #include "model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct {
     int length;         /* characters to write */
     double temperature; /* 0: always the likeliest character */
@@ -13,5 +17,9 @@ typedef struct {
 
 /* Calls `write` with each character that follows `prompt`. */
 int generate(model *with, const char *prompt, sampling how, void (*write)(const char *), model_error *error);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

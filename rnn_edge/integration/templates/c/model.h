@@ -10,6 +10,10 @@
 
 #include "contract.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct OrtValue;
 
 typedef struct {
@@ -61,5 +65,9 @@ int fail(model_error *error, const char *format, ...);
 
 /* The content of a file of the bundle, checked against its SHA-256; to be freed. */
 unsigned char *read_bundle_file(const model *with, const char *name, size_t *size, model_error *error);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -3,6 +3,10 @@
 
 #include "model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct {
     int outputs, wrong;
     char place[256];
@@ -11,5 +15,9 @@ typedef struct {
 
 /* Replay the golden data: whole sequences, then consecutive chunks with the states of this run. */
 int self_test(model *with, test_report *report, model_error *error);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,0 +1,65 @@
+"""The C++ program over ONNX Runtime: built without warnings, right, and clean under valgrind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import native_programs
+import pytest
+from host_bundles import NAMES
+from toolchain import call, need
+
+from rnn_edge.bundle import Bundle
+from rnn_edge.integration import integrate
+
+BundleOf = Callable[[str], Bundle]
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return native_programs.runtime_folder(tmp_path_factory.mktemp("runtime") / "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def built(
+    bundle_of: BundleOf, runtime: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    place = tmp_path_factory.mktemp("cpp")
+    return lambda name: native_programs.build(bundle_of(name), "cpp", place / name, runtime)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_data_and_answers_are_right(
+    bundle_of: BundleOf, built: Callable[[str], Path], name: str, tmp_path: Path
+) -> None:
+    native_programs.check_answers(built(name), bundle_of(name), tmp_path)
+
+
+def test_bad_files_are_refused(built: Callable[[str], Path], tmp_path: Path) -> None:
+    native_programs.check_refusals(built("forecast"), tmp_path)
+
+
+def test_bad_tensors_are_refused_and_nothing_leaks(
+    bundle_of: BundleOf, built: Callable[[str], Path], runtime: Path, tmp_path: Path
+) -> None:
+    need("valgrind")
+    folder = built("forecast").parents[1]
+    bad = tmp_path / "bad"
+    call(
+        *("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", folder, HERE / "bad_input.cpp"),
+        *(folder / "build" / "libforecast_model.a", runtime / "lib" / "libonnxruntime.so.1"),
+        *("-lm", f"-Wl,-rpath,{runtime / 'lib'}", "-o", bad),
+        cwd=folder,
+    )
+    options = ("-q", "--leak-check=full", "--error-exitcode=9")
+    checked = ("valgrind", *options, f"--suppressions={HERE / 'valgrind.supp'}")
+    output = call(*checked, bad, cwd=folder).stdout
+    native_programs.check_refused_tensors(output, bundle_of("forecast"))
+
+
+def test_readme_is_short(bundle_of: BundleOf, tmp_path: Path) -> None:
+    for name in ("forecast", "tagger"):
+        integrate(bundle_of(name), "cpp", tmp_path / name)
+        assert len((tmp_path / name / "README.md").read_text().splitlines()) < 40
