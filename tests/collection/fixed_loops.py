@@ -240,7 +240,8 @@ class ThereAndBack(Fixed):
             h = self.there(value, h)
             value = torch.sin(h) + value
             states.append(value)
-        state, outputs = None, []
+        state: tuple[Tensor, Tensor] | None = None
+        outputs: list[Tensor] = []
         for value in reversed(states):
             state = self.back(value, state)
             outputs.insert(0, self.out(state[0]))

@@ -94,7 +94,8 @@ def find_time_axis(contract: GraphContract, batch: str = "batch") -> str:
         for dim in spec.dims
         if isinstance(dim, str) and dim != batch
     )
-    usual = [name for name in ("sequence", "time") if name in names] or list(names)
+    usual: list[str] = [name for name in ("sequence", "time") if name in names]
+    usual = usual or list(names)
     if "sequence" in names or len(usual) == 1:
         return usual[0]
     raise StreamError(
