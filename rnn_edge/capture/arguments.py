@@ -160,6 +160,8 @@ def _walk(name: str, value: Any, axes: Any) -> list[tuple[str, Any, Any]]:
 def _child_axes(axes: Any, index: Any) -> Any:
     if axes is None:
         return None
+    if isinstance(axes, Mapping):
+        return axes.get(index)
     try:
         return (
             getattr(axes, index) if isinstance(index, str) and hasattr(axes, index) else axes[index]

@@ -17,6 +17,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 from torch.utils import _pytree as pytree
 
+from rnn_edge.capture.scripts import replace_scripts
 from rnn_edge.code_line import shorten
 from rnn_edge.errors import ExportError
 
@@ -28,11 +29,15 @@ def prepare(module: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     """``module`` itself where it can be exported as it is, else a copy that can.
 
     DataParallel and torch.compile are unwrapped; weights that are computed anew in every call
-    (weight_norm, spectral_norm, parametrizations) become what they are in eval mode; lazy modules
-    get their sizes from one call with ``args`` and ``kwargs``. Raises ExportError.
+    (weight_norm, spectral_norm, parametrizations) become what they are in eval mode; Python runs
+    what TorchScript does; lazy modules get their sizes from one call with ``args`` and ``kwargs``.
+    Raises ExportError.
     """
     module = unwrap(module)
-    _refuse_unknown(module)
+    if not isinstance(module, torch.jit.ScriptModule):
+        _refuse_unknown(module)
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        module = replace_scripts(copy_module(module).eval())
     _refuse_tensors(module, args, kwargs)
     if any(is_lazy(tensor) for tensor in module.parameters()):
         module = _materialise(module, args, kwargs)
@@ -69,11 +74,6 @@ def unwrap(module: Any) -> Any:
 
 
 def _refuse_unknown(module: Any) -> None:
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ExportError(
-            f"a module must be in Python to be exported, got {type(module).__name__} of "
-            "TorchScript. Give the module that it was scripted or traced from."
-        )
     if not isinstance(module, nn.Module):
         raise ExportError(
             f"what is exported must be a torch.nn.Module, got {type(module).__name__}. "

@@ -162,7 +162,7 @@ def _check_module(module: Any, what: str) -> nn.Module:
         module = module.module
     if _is_module(module) and isinstance(getattr(module, "_orig_mod", None), torch.nn.Module):
         module = module._orig_mod
-    if not _is_module(module) or isinstance(module, torch.jit.ScriptModule):
+    if not _is_module(module):
         kind = type(module).__name__
         raise SourceError(
             f"{what} must return a torch.nn.Module, got {kind}. Return the module itself."

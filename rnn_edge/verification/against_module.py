@@ -14,6 +14,7 @@ from rnn_edge.bundle import Bundle
 from rnn_edge.capture import evaluating
 from rnn_edge.capture.arguments import Arguments, TensorArgument, read_arguments
 from rnn_edge.capture.preparation import prepare, unwrap
+from rnn_edge.capture.scripts import stand_in_for
 from rnn_edge.capture.state_discovery import find_kept_state
 from rnn_edge.contract import GraphContract
 from rnn_edge.errors import VerificationError
@@ -121,6 +122,8 @@ def read_bundle_arguments(
 ) -> tuple[nn.Module, Arguments]:
     """The module as it was exported, and the arguments of the bundle's graph."""
     graph, module = bundle.graph(), unwrap(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        module = stand_in_for(module)  # whose arguments have names
     if args is None and kwargs is None:
         kwargs = _golden_arguments(graph, bundle, module)
     module = prepare(module, args or (), kwargs)

@@ -44,6 +44,9 @@ class Oracle:
         """
         own = self._run(self._module, list(inputs.values()))
         truth = self._run_in_float64({**inputs, **(exact or {})})
+        if truth is not None and not _have_one_form(own, truth):
+            # A hook that is bound to another copy answers with what that copy has seen.
+            truth = self._exact = None
         if truth is None:
             # Two kernels of torch's own then tell what the dtype loses.
             truth = own
@@ -116,6 +119,10 @@ class _Spread:
                 for place, truth in enumerate(self._truth)
             ]
         return self._found[place]
+
+
+def _have_one_form(own: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> bool:
+    return [array.shape for array in own] == [array.shape for array in truth]
 
 
 def _largest_error(array: np.ndarray, truth: np.ndarray) -> float:

@@ -161,11 +161,6 @@ def test_lazy_parts_get_their_sizes_on_a_copy(tmp_path: Path) -> None:
     assert net.head[0].has_uninitialized_params()
 
 
-def scripted() -> nn.Module:
-    script: nn.Module = torch.jit.script(Net())
-    return script
-
-
 def quantized() -> nn.Module:
     net: nn.Module = torch.ao.quantization.quantize_dynamic(Net(), {nn.Linear}, dtype=torch.qint8)
     return net
@@ -175,7 +170,6 @@ def quantized() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (scripted, r"must be in Python .* Give the module that it was scripted"),
         (quantized, r"self\.head\.0 is a quantized Linear\. Export the module before"),
         (lambda: Net().bfloat16(), r"self\.core\.weight_ih_l0 is bfloat16\. Call \.float\(\)"),
         (lambda: Net().to("meta"), r"self\.core\.weight_ih_l0 is on meta\. Call \.cpu\(\)"),

@@ -130,10 +130,8 @@ def test_what_the_file_prints_goes_to_stderr(
         ("raise SystemExit(2)", "pass", "got SystemExit: 2 at net.py:3."),
         ("", "return 1 / 0", "called without arguments, got ZeroDivisionError: .* at net.py:17."),
         ("", "return 'seven'", "build in net.py must return a torch.nn.Module, got str."),
-        ("", "return __import__('torch').jit.script(Net())", "got RecursiveScriptModule."),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_errors_name_the_file_and_the_line(
     first: str, body: str, message: str, tmp_path: Path
 ) -> None:
