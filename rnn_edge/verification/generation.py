@@ -49,7 +49,7 @@ def check_generation(
     VerificationError.
     """
     random = np.random.default_rng(_SEED)
-    trials = [_feed(session.contract, trial, random) for trial in _TRIALS]
+    trials = [_feed(session.contract, model, trial, random) for trial in _TRIALS]
     worst = {"log_probabilities": 0.0, "states": 0.0}
     rows = written = 0
     for feed in trials:
@@ -65,9 +65,11 @@ def check_generation(
 
 def _feed(
     contract: GraphContract,
+    model: GraphContract,
     trial: tuple[tuple[int, ...], dict[str, float]],
     random: np.random.Generator,
 ) -> Arrays:
+    """Prompts, options, and the states that the eager module takes; it starts others itself."""
     lengths, options = trial
     tokens = contract.inputs[0]
     low, high = int(tokens.minimum or 0), int(tokens.maximum or 0)
@@ -77,7 +79,7 @@ def _feed(
     for name, value in options.items():
         feed[name] = np.array(value, contract.input(name).dtype)
     for spec in contract.inputs:
-        if spec.name in contract.state_inputs and spec.name != "seed":
+        if spec.name in model.state_inputs:
             shape = [len(lengths) if isinstance(dim, str) else dim for dim in spec.dims]
             feed[spec.name] = random.uniform(-1, 1, shape).astype(spec.dtype)
     return feed

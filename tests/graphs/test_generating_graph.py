@@ -255,3 +255,39 @@ def test_a_model_without_ids_is_refused(tmp_path: Path) -> None:
     stream = Stream(ir.load(bundle.graph_path("stream")), bundle.graph("stream"))
     with pytest.raises(rnn_edge.errors.ExportError, match="must take int64"):
         derive_generator(stream)
+
+
+class Plain(torch.nn.Module):
+    """As many write it: ids in, logits out, and no word of a state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.table = torch.nn.Embedding(SIZE, 5)
+        self.core = torch.nn.LSTM(5, 7, batch_first=True)
+        self.head = torch.nn.Linear(7, SIZE)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(6 * self.core(self.table(tokens))[0])
+        return logits
+
+
+def test_a_module_that_keeps_its_state_to_itself_writes_what_it_writes(tmp_path: Path) -> None:
+    module = Plain().eval()
+    bundle = rnn_edge.export(
+        module,
+        (torch.arange(12).reshape(2, 6) % SIZE,),
+        tmp_path / "plain",
+        axes=[("batch", "sequence")],
+        bounds={"tokens": (0, SIZE - 1)},
+        decoder=NextCharacterDecoder(()),
+    )
+    session = rnn_edge.Session(bundle, graph="generate")
+    inputs = {"tokens": PROMPTS, "lengths": LENGTHS, "temperature": 0.0, "max_new": 20}
+    found = session.run_named(session.fill(inputs))["generated"]
+    for prompt, length, row in zip(PROMPTS, LENGTHS, found, strict=True):
+        read = prompt[:length].tolist()
+        for written in row.tolist():
+            with torch.no_grad():
+                assert written == int(module(torch.tensor([read]))[0, -1].argmax())
+            read.append(written)

@@ -1,0 +1,1 @@
+"""What `python tools/bench` measures: competitors checked against torch, then timed in turn."""
