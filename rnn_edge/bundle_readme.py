@@ -18,6 +18,7 @@ from rnn_edge.contract import (
     StreamRule,
     TagDecoder,
     TensorSpec,
+    TextDecoder,
     ValueDecoder,
 )
 
@@ -159,6 +160,11 @@ def _decoder(contract: Contract) -> list[str]:
         case TagDecoder() as decoder:
             labels = ", ".join(decoder.labels)
             return [f"`tags` are places among the labels, the first is 0. Labels: {labels}."]
+        case TextDecoder() as decoder:
+            return [
+                "Text: the first output holds places in `contract.decoder.vocabulary` of "
+                f"bundle.json; join the characters before the first {decoder.end}."
+            ]
         case CtcDecoder() as decoder:
             labels = ", ".join(label or "blank" for label in decoder.labels)
             return [

@@ -281,7 +281,16 @@ class CtcDecoder:
     kind: str = "ctc"
 
 
-Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder | TagDecoder | CtcDecoder
+@dataclass(frozen=True)
+class TextDecoder:
+    """Places in ``vocabulary``, integers, the characters of a text; ``end`` stands behind it."""
+
+    vocabulary: tuple[str, ...]
+    end: int
+    kind: str = "text"
+
+
+Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder | TagDecoder | CtcDecoder | TextDecoder
 
 FRONT_ENDS: dict[str, type[FrontEnd]] = {
     "characters": CharacterFrontEnd,
@@ -296,6 +305,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "next-character": NextCharacterDecoder,
     "tags": TagDecoder,
     "ctc": CtcDecoder,
+    "text": TextDecoder,
 }
 
 

@@ -83,6 +83,25 @@ def draw_spectrogram(panel: Any, sound: Any, rate: int) -> None:
     panel.set(xlabel="seconds", ylabel="Hz")
 
 
+def draw_attention(path: Path, panels: Sequence[tuple[str, str, Any]], most: int = 4) -> None:
+    """Of the first ``most`` (read, written, weights[written, read]): what was written from what."""
+    count = min(most, len(panels))
+    figure = _figure(7, 3 * count)
+    for panel, (read, written, weights) in zip(
+        figure.subplots(count, squeeze=False)[:, 0], panels, strict=False
+    ):
+        draw_weights(panel, read, written, weights)
+    _save(figure, path)
+
+
+def draw_weights(panel: Any, read: str, written: str, weights: Any) -> None:
+    """``weights[written, read]``, dark where a character owes much to one that was read."""
+    panel.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    # A lone $ would start a formula.
+    panel.set_xticks(range(len(read)), [character.replace("$", r"\$") for character in read])
+    panel.set_yticks(range(len(written)), [character.replace("$", r"\$") for character in written])
+
+
 def _save(figure: Any, path: Path) -> None:
     with warnings.catch_warnings():
         # The font that comes with matplotlib lacks Chinese; boxes in place of labels do no harm.

@@ -24,6 +24,7 @@ EXTRA_OF = {
     "soundfile": "train",
     "soxr": "train",
     "torchcrf": "train",
+    "sacrebleu": "train",
     "seqeval": "train",
 }
 

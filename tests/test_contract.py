@@ -29,6 +29,7 @@ from rnn_edge.contract import (
     StreamRule,
     TagDecoder,
     TensorSpec,
+    TextDecoder,
     ValueDecoder,
 )
 from rnn_edge.errors import ContractError
@@ -63,6 +64,7 @@ DECODER_EXAMPLES: list[Decoder | None] = [
     NextCharacterDecoder(never=(0, 1)),
     TagDecoder(("O", "B-PER", "I-PER")),
     CtcDecoder(("", "a", "好"), blank=0, stride=160),
+    TextDecoder(("<pad>", "<unk>", "a", "<end>"), end=3),
 ]
 WHOLE = Contract(
     "sentiment", {"model": GRAPH}, "sentiment", FRONT_END_EXAMPLES[1], DECODER_EXAMPLES[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 from rnn_edge.cli.tables import excerpt
 from rnn_edge.contract import AudioFrontEnd, SeriesFrontEnd
-from rnn_edge.drawing import draw_spectrogram
+from rnn_edge.drawing import draw_spectrogram, draw_weights
 from rnn_edge.errors import InputError
 from rnn_edge.extras import import_extra
 from rnn_edge.runtime import Pipeline
@@ -86,8 +86,14 @@ def _draw_tags(panel: Any, answer: TagAnswer) -> None:
 
 
 def _draw_text(panel: Any, pipeline: Pipeline, sample: Sample, answer: TextAnswer) -> None:
-    """The spectrogram of a sound, and each character where it begins to be said."""
-    assert isinstance(pipeline.front_end, AudioFrontEnd)
+    """The spectrogram of a sound, and each character where it begins to be said; of a text what
+    was written from what."""
+    if not isinstance(pipeline.front_end, AudioFrontEnd):
+        weights = pipeline.attention([sample])
+        if weights is not None:
+            read, written = sample.excerpt, answer.text
+            draw_weights(panel, read, written, weights[0][: len(written), : len(read)])
+        return
     rate = pipeline.front_end.rate
     draw_spectrogram(panel, sample.sequence, rate)
     for place, character in zip(answer.places, answer.text, strict=False):

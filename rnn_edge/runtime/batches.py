@@ -57,7 +57,7 @@ class Layout:
     def run(
         self, session: Session, sequences: Sequence[np.ndarray], padding: float
     ) -> list[np.ndarray]:
-        """The graph's first output for every sequence, in their order, without batch axis.
+        """``output`` of the graph for every sequence, in their order, without batch axis.
 
         ``sequences`` are [time, ...]. Where the graph takes lengths they share batches, filled up
         with ``padding``; otherwise only sequences of one length do. Outputs with a time axis are
@@ -66,7 +66,8 @@ class Layout:
         outputs: dict[int, np.ndarray] = {}
         for rows in self._batches([len(sequence) for sequence in sequences]):
             members = [sequences[row] for row in rows]
-            result = session.run(self._inputs(members, padding))[0]
+            outputs_of_batch = session.run(self._inputs(members, padding))
+            result = outputs_of_batch[session.contract.outputs.index(self.output)]
             for row, part in zip(rows, self._parts(result, members), strict=True):
                 outputs[row] = part
         return [outputs[row] for row in range(len(sequences))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from rnn_edge.contract import (
     LabelDecoder,
     NextCharacterDecoder,
     TagDecoder,
+    TextDecoder,
     ValueDecoder,
 )
 from rnn_edge.errors import ContractError
@@ -113,16 +114,20 @@ class TagAnswer:
 
 @dataclass(frozen=True)
 class TextAnswer:
-    """What was said or written: texts with the logarithms of their probabilities, likeliest first.
+    """What was said or written: texts, likeliest first, with the logarithms of their probabilities
+    where these are known.
 
     ``places`` are the steps of the input at which the characters of the first text begin; none
     where that is not known.
     """
 
     texts: tuple[str, ...]
-    log_probabilities: tuple[float, ...]
+    log_probabilities: tuple[float, ...] = ()
     places: tuple[int, ...] = ()
-    columns: ClassVar = ("text", "log probability")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("text", "log probability") if self.log_probabilities else ("text",)
 
     @property
     def text(self) -> str:
@@ -133,13 +138,16 @@ class TextAnswer:
         """Never: an answer is for the whole."""
         return False
 
-    def rows(self) -> list[tuple[str, float]]:
-        """Every text with its log-probability."""
+    def rows(self) -> list[tuple[str | float, ...]]:
+        """Every text with its log-probability, where that is known."""
+        if not self.log_probabilities:
+            return [(text,) for text in self.texts]
         return list(zip(self.texts, self.log_probabilities, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        found = [{"text": text, "log_probability": _plain(value)} for text, value in self.rows()]
-        return {**found[0], "others": found[1:]}
+        names = ("text", "log_probability")
+        found = [dict(zip(names, row, strict=False)) for row in self.rows()]
+        return {**found[0], "others": found[1:]} if self.log_probabilities else found[0]
 
 
 Answer = LabelAnswer | ValueAnswer | TagAnswer | TextAnswer
@@ -167,6 +175,8 @@ def decode(
         return ValueAnswer(columns, flat.reshape(-1, flat.shape[-1]) if flat.ndim > 2 else flat)
     if isinstance(decoder, TagDecoder):
         return _tags(decoder, output, name, text)
+    if isinstance(decoder, TextDecoder):
+        return _text(decoder, output, name)
     if isinstance(decoder, CtcDecoder):
         return _transcript(decoder, output, name, beam)
     names = decoder.labels if isinstance(decoder, LabelDecoder) else decoder.columns
@@ -204,6 +214,18 @@ def _transcript(decoder: CtcDecoder, output: np.ndarray, name: str, beam: int) -
     begun = likeliest_frames(output, blank) if beam == 1 else []
     places = tuple(frame * decoder.stride for _, frame in begun)
     return TextAnswer(texts, tuple(each.log_probability for each in found), places)
+
+
+def _text(decoder: TextDecoder, output: np.ndarray, name: str) -> TextAnswer:
+    size = len(decoder.vocabulary)
+    if output.ndim != 1 or not np.all((output >= 0) & (output < size)):
+        raise ContractError(
+            f"{name} must hold places among {size} characters, one a step, "
+            f"got shape {list(output.shape)}. Export the model again."
+        )
+    ends = np.flatnonzero(output == decoder.end)
+    written = output[: ends[0]] if len(ends) else output
+    return TextAnswer(("".join(decoder.vocabulary[int(place)] for place in written),))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,8 @@ from rnn_edge.text_file import decode_text
 
 # The graph of a bundle that writes a text in one run.
 GENERATE = "generate"
+# The output of a model that attends: what it has written owes to what it has read.
+ATTENTION = "attention"
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,20 @@ class Pipeline:
             decode(self.decoder, output, name, sample.excerpt, beam)
             for sample, output in zip(samples, outputs, strict=True)
         ]
+
+    def attention(self, samples: Sequence[Sample]) -> list[np.ndarray] | None:
+        """What answers owe to what was read, float[written, read] of each sample.
+
+        None where the graph has no output of that name.
+        """
+        spec = next(
+            (spec for spec in self.session.contract.outputs if spec.name == ATTENTION), None
+        )
+        if spec is None:
+            return None
+        sequences = [sample.sequence for sample in samples]
+        found = replace(self._layout, output=spec).run(self.session, sequences, self._padding)
+        return [np.moveaxis(weights, 0, 1) for weights in found]
 
     def generate(self, prompt: str | None, sampling: Sampling) -> Iterator[str]:
         """The characters that follow ``prompt``, one by one, ``sampling.length`` of them."""

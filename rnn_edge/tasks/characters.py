@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 
 from rnn_edge.contract import AxisLimits, CharacterFrontEnd
+from rnn_edge.errors import DataError
 from rnn_edge.tasks.task import Deployment, Interface, ModelOptions, Option
+
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
+Answer = TypeVar("Answer")
+
+
+def split_rows(
+    rows: Sequence[tuple[str, Answer]], chance: np.random.Generator, source: str
+) -> list[list[tuple[str, Answer]]]:
+    """Random parts of texts with their answers, for training, validation and test.
+
+    The same text never stands in two. Raises DataError where there are fewer than 3.
+    """
+    distinct = list({text: (text, answer) for text, answer in rows}.values())
+    order = chance.permutation(len(distinct))
+    tested = max(1, round(TEST_SHARE * len(distinct)))
+    held = tested + max(1, round(VALIDATION_SHARE * len(distinct)))
+    if len(distinct) <= held:
+        raise DataError(
+            f"{source} must hold 3 different rows or more, got {len(distinct)}. Add data."
+        )
+    parts = (order[held:], order[tested:held], order[:tested])
+    return [[distinct[row] for row in part] for part in parts]
 
 
 def character_options(embedding_size: int, token_dropout: float) -> tuple[Option, ...]:

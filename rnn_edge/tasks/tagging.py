@@ -23,6 +23,7 @@ from rnn_edge.tasks.characters import (
     character_arguments,
     character_deployment,
     character_options,
+    split_rows,
 )
 from rnn_edge.tasks.classification import confusion, confusion_table
 from rnn_edge.tasks.task import (
@@ -42,7 +43,6 @@ from rnn_edge.vocabulary import PADDING_ID, Vocabulary
 OUTSIDE = "O"
 # Places in a codon, of the strand that is given and of its reverse complement.
 FRAME, REVERSE_FRAME, NO_FRAME = "123", "abc", "-"
-TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
 BASES, COMPLEMENTS = "ACGT", str.maketrans("ACGT", "TGCA")
 START, STOPS = "ATG", ("TAA", "TAG", "TGA")
 DNA_SEQUENCES, SHORTEST_DNA, LONGEST_DNA = 3000, 12, 60
@@ -84,7 +84,7 @@ class Tagging(Task):
             sentences = embedded_entities()
         else:
             sentences = conll(read_text(source), source)
-        parts = split(sentences, chance, source)
+        parts = split_rows(sentences, chance, source)
         described = f"{source}: {len(sentences)} rows of up to {max(len(s[0]) for s in sentences)}"
         if source == "entities":
             parts[0] = with_other_names(parts[0], chance)
@@ -284,22 +284,6 @@ def _joined(tokens: Sequence[tuple[str, str]]) -> Sentence:
         text += token
         labels += [label, *[inside] * (len(token) - 1)]
     return text, labels
-
-
-def split(
-    sentences: list[Sentence], chance: np.random.Generator, source: str
-) -> list[list[Sentence]]:
-    """Random parts for training, validation and test. The same row never stands in two."""
-    distinct = list({text: (text, tags) for text, tags in sentences}.values())
-    order = chance.permutation(len(distinct))
-    tested = max(1, round(TEST_SHARE * len(distinct)))
-    held = tested + max(1, round(VALIDATION_SHARE * len(distinct)))
-    if len(distinct) <= held:
-        raise DataError(
-            f"{source} must hold 3 different rows or more, got {len(distinct)}. Add data."
-        )
-    parts = (order[held:], order[tested:held], order[:tested])
-    return [[distinct[row] for row in part] for part in parts]
 
 
 def label_order(labels: Iterable[str]) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ class OutputParity:
     """The worst case of one output, that with the largest error in units of its tolerance.
 
     ``error`` is the largest absolute difference from float64 torch; ``noise`` is what the module's
-    own dtype loses there (torch's own error, or the rounding of the answer); ``tolerance`` is what
-    was allowed; ``sizes`` are those of the axes there. For integer and boolean outputs all are
+    own dtype loses (torch's own error, or the rounding of the answer) in the case where it loses
+    most, ``tolerance`` what is allowed then, though each case is held to its own at the export;
+    ``sizes`` are those of the axes in the worst case. For integer and boolean outputs all are
     counts of wrong elements.
     """
 
