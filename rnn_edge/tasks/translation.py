@@ -42,6 +42,8 @@ from rnn_edge.text_file import read_text
 from rnn_edge.vocabulary import PADDING_ID, Vocabulary
 
 END = "<end>"
+# What is reported beside the model's own way of writing.
+BEAM = 4
 DATES, FIRST_DAY, DAYS = 5000, datetime.date(1900, 1, 1), 200 * 365
 MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July", "August", "September"),
@@ -66,6 +68,7 @@ class Translation(Task):
     training = TrainingOptions(epochs=12, batch_size=64, lr=6e-3, schedule="one-cycle")
     options = (
         *character_options(embedding_size=32, token_dropout=0.0),
+        Option("beam", 1, "Texts that the model keeps in view while it writes.", minimum=1),
         Option("max_length", 200, "Longest text, to read or to write, that is taken.", minimum=1),
     )
     embedded = ("dates",)
@@ -98,6 +101,7 @@ class Translation(Task):
         return Translator(
             target_size=len(_decoder(interface).vocabulary),
             steps=interface.facts["steps"],
+            beam=self.own["beam"],
             **character_arguments(self.own, options, interface),
         )
 
@@ -123,6 +127,7 @@ class Translation(Task):
         return Report(
             {
                 "model": scores(true, written),
+                f"model, beam {BEAM}": scores(true, self._searched(module, data)),
                 "the text as it is": scores(true, _sources(data)),
                 f"always {frequent}": scores(true, [frequent] * len(true)),
             }
@@ -135,6 +140,15 @@ class Translation(Task):
             for source, text, weights in zip(_sources(data), written, maps, strict=True)
         ]
         draw_attention(folder / "attention.png", panels)
+
+    def _searched(self, module: nn.Module, data: TaskData) -> list[str]:
+        """What the module writes with a beam of BEAM, whatever its own is."""
+        translator = cast(Translator, module)
+        own, translator.beam = translator.beam, BEAM
+        try:
+            return self._written(module, data)[0]
+        finally:
+            translator.beam = own
 
     def _written(self, module: nn.Module, data: TaskData) -> tuple[list[str], list[np.ndarray]]:
         """What the module writes for every test text, and float32[steps, sequence] from what."""

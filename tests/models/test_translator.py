@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
+from torch import Tensor
 
 from rnn_edge.models.translator import UNKNOWN, Translator
 from rnn_edge.tasks.task import CELLS
@@ -11,11 +14,18 @@ LENGTHS = torch.tensor([5, 1, 3])
 STEPS, SIZE = 7, 6
 
 
-def translator(cell: str = "gru", bidirectional: bool = True, seed: int = 0) -> Translator:
+def translator(
+    cell: str = "gru",
+    bidirectional: bool = True,
+    seed: int = 0,
+    steps: int = STEPS,
+    beam: int = 1,
+) -> Translator:
     torch.manual_seed(seed)
     return Translator(
-        9, SIZE, STEPS, cell=cell, embedding_size=3, hidden_size=4, bidirectional=bidirectional
-    ).eval()
+        9, SIZE, steps, beam=beam, cell=cell, embedding_size=3, hidden_size=4,
+        bidirectional=bidirectional,
+    ).eval()  # fmt: skip
 
 
 def test_each_id_is_the_likeliest_after_those_before_it() -> None:
@@ -40,6 +50,40 @@ def test_each_id_is_the_likeliest_after_those_before_it() -> None:
         torch.testing.assert_close(attention.sum(dim=2), torch.ones(3, STEPS))
         assert (attention[torch.arange(5).expand(3, STEPS, 5) >= LENGTHS.view(3, 1, 1)] == 0).all()
     assert ended > 0
+
+
+def likeliest(module: Translator, tokens: Tensor, length: Tensor) -> tuple[float, list[int]]:
+    """The best of all texts there are, each scored by the teacher-forced logits."""
+    found = []
+    for row in product(range(UNKNOWN + 1, SIZE), repeat=module.steps):
+        ends = row.index(module.end) if module.end in row else module.steps
+        if set(row[ends:]) <= {module.end}:
+            text = torch.tensor([row])
+            logits = module.teach(tokens, length, text)
+            logits[:, :, : UNKNOWN + 1] = -torch.inf
+            chances = logits.log_softmax(dim=2).gather(2, text.unsqueeze(2))[0, : ends + 1]
+            found.append((float(chances.sum()), list(row)))
+    return max(found)
+
+
+@torch.no_grad()
+def test_a_wide_beam_finds_the_likeliest_text_there_is() -> None:
+    others = 0
+    for seed in range(5):
+        module = translator(seed=seed, steps=3, beam=40)
+        module.head.weight *= 6  # so that what comes depends on what was written
+        tokens = torch.randint(0, 9, (3, 5))
+        written, chances, attention = module(tokens, LENGTHS)
+        torch.testing.assert_close(attention.sum(dim=2), torch.ones(3, 3))
+        module.beam = 1
+        greedy, _, _ = module(tokens, LENGTHS)
+        for row, length in enumerate(LENGTHS.tolist()):
+            alone = tokens[row : row + 1, :length]
+            score, text = likeliest(module, alone, LENGTHS[row : row + 1])
+            assert written[row].tolist() == text
+            assert abs(float(chances[row].sum()) - score) < 1e-4
+            others += greedy[row].tolist() != text
+    assert others > 0
 
 
 def test_a_row_of_a_batch_equals_that_row_alone() -> None:
