@@ -13,6 +13,8 @@ from rnn_edge.capture.rolling.alignment import (
     align_with_repeats,
     vary,
 )
+from rnn_edge.capture.rolling.folded import FoldedLoop
+from rnn_edge.capture.rolling.folding import fold_inner_loops
 from rnn_edge.capture.rolling.ordering import take_where_used
 from rnn_edge.capture.rolling.phases import align_phases
 from rnn_edge.capture.rolling.program import Loop, Quotient, RolledProgram
@@ -39,6 +41,9 @@ def roll(
     try:
         found = _align_any(traces, align)
     except NotRollableError:
+        nested = _roll_nested(traces)
+        if nested is not None:
+            return [nested]
         if len(fixed) > 1:
             raise
         periodic = [{**sizes, fixed[0]: size} for size in _PERIODIC_SIZES]
@@ -47,8 +52,30 @@ def roll(
         if periodic_program is None:
             raise
         return [periodic_program]
-    whole = _align_any(traces, align_with_repeats)
-    return [whole, found] if _count_loops(whole) > _count_loops(found) else [found]
+    others = [_roll_nested(traces), _align_any(traces, align_with_repeats)]
+    smaller = [one for one in others if one and _count_steps(one) < _count_steps(found)]
+    return [*sorted(smaller, key=_count_steps), found]
+
+
+def _roll_nested(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram | None:
+    """With loops inside of loops as one step each; None where there are none that can be."""
+    for change in (without_unused, _as_it_is, take_where_used):
+        folded = [(sizes, fold_inner_loops(change(trace))) for sizes, trace in traces]
+        if not any(_has_inner_loops(trace) for _, trace in folded):
+            continue
+        try:
+            return prune(_align_any(folded, align_with_repeats))
+        except NotRollableError:
+            continue
+    return None
+
+
+def _as_it_is(trace: Trace) -> Trace:
+    return trace
+
+
+def _has_inner_loops(trace: Trace) -> bool:
+    return any(isinstance(step.target, FoldedLoop) for step in trace.steps)
 
 
 def roll_repeats(trace: Trace) -> RolledProgram | None:

@@ -75,7 +75,7 @@ class RolledForward(nn.Module):
         sizes = self._with_quotients([tensors[place].shape[dim] for place, dim in self._sized])
         sources = {name: self._source(name, tensors) for name in self._program.sources}
         smallest = self._with_quotients([1] * len(self._sized))
-        execution = _Execution(self._program, sizes, smallest, sources)
+        execution = Execution(self._program, sizes, smallest, sources)
         return list(execution.run())
 
     def _with_quotients(self, sizes: list[Any]) -> list[Any]:
@@ -96,7 +96,7 @@ class _Results:
     collected: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
 
 
-class _Execution:
+class Execution:
     def __init__(
         self,
         program: RolledProgram,
