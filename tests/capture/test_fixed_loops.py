@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 import torch
-from collection import fixed_loops
+from collection import fixed_loops, nested_loops
 from collection.case import Case
 from collection.fixed_loops import CalendarForecaster, Fixed, FixedPoint
 from torch import Tensor, nn
@@ -47,6 +47,21 @@ def test_file_does_not_grow_with_the_steps(name: str) -> None:
 def test_cell_over_what_is_known_beforehand_is_a_layer() -> None:
     found = count_operators(CalendarForecaster(), CASES["CalendarForecaster"])
     assert (found["GRU"], found["Scan"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "operators"),
+    [
+        ("WordsAndCharacters", {"Scan": 1, "GRU": 1, "LSTM": 1}),
+        ("Grid", {"Scan": 2, "Tanh": 1}),
+        ("ThinkingSteps", {"Scan": 2}),
+        ("Passes", {"Scan": 2}),
+    ],
+)
+def test_loop_inside_of_a_loop_is_one_inside_of_one(name: str, operators: dict[str, int]) -> None:
+    case = next(case for case in nested_loops.CASES if case.title() == name)
+    found = count_operators(case.module(), case)
+    assert {operator: found[operator] for operator in operators} == operators
 
 
 class Stack(nn.Module):

@@ -16,6 +16,7 @@ from collection import (
     loops_periodic,
     memory,
     modern_cells,
+    nested_loops,
     packing,
     packing_forms,
     real_agents,
@@ -32,7 +33,7 @@ from collection.case import Case
 FAMILIES: dict[str, list[Case]] = {
     "layers": layers.CASES,
     "packing": [*packing.CASES, *packing_forms.CASES],
-    "loops": [*loops.CASES, *loops_periodic.CASES, *fixed_loops.CASES],
+    "loops": [*loops.CASES, *loops_periodic.CASES, *fixed_loops.CASES, *nested_loops.CASES],
     "cells": [*cells.CASES, *written_cells.CASES],
     "decoders": decoders.CASES,
     "convolutional": convolutional.CASES,

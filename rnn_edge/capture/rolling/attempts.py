@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -17,9 +18,10 @@ from rnn_edge.capture.rolling.folded import FoldedLoop
 from rnn_edge.capture.rolling.folding import fold_inner_loops
 from rnn_edge.capture.rolling.ordering import take_where_used
 from rnn_edge.capture.rolling.phases import align_phases
-from rnn_edge.capture.rolling.program import Loop, Quotient, RolledProgram
+from rnn_edge.capture.rolling.program import Loop, Quotient, RolledProgram, RolledStep
 from rnn_edge.capture.rolling.pruning import prune
-from rnn_edge.capture.rolling.steps import without_unused
+from rnn_edge.capture.rolling.runs import FEWEST_FIXED
+from rnn_edge.capture.rolling.steps import share_states, without_unused
 from rnn_edge.capture.rolling.trace import Trace
 
 # For axes that are looped over: long enough to show what repeats itself.
@@ -27,6 +29,7 @@ _LOOPED_SIZES = (8, 15, 21, 33)
 # Long enough for three times the longest period, and one size for each place in it.
 _PERIODIC_SIZES = (12, 13, 14, 15, 16, 17, 21)
 _PERIODS = (2, 3, 4)
+_Align: TypeAlias = Callable[[Sequence[tuple[Sizes, Trace]]], RolledProgram]
 
 
 def roll(
@@ -41,9 +44,9 @@ def roll(
     try:
         found = _align_any(traces, align)
     except NotRollableError:
-        nested = _roll_nested(traces)
+        nested = _roll_nested(traces, align)
         if nested is not None:
-            return [nested]
+            return _with_smaller(nested, [_roll_nested(traces, align_with_repeats)])
         if len(fixed) > 1:
             raise
         periodic = [{**sizes, fixed[0]: size} for size in _PERIODIC_SIZES]
@@ -52,19 +55,45 @@ def roll(
         if periodic_program is None:
             raise
         return [periodic_program]
-    others = [_roll_nested(traces), _align_any(traces, align_with_repeats)]
-    smaller = [one for one in others if one and _count_steps(one) < _count_steps(found)]
-    return [*sorted(smaller, key=_count_steps), found]
+    others = []
+    if any(_may_repeat(item.body) for item in found.items if isinstance(item, Loop)):
+        others.append(_roll_nested(traces, align_with_repeats))
+    if _may_repeat([item for item in found.items if isinstance(item, RolledStep)]):
+        others.append(_roll_with_repeats(traces))
+    return _with_smaller(found, others)
 
 
-def _roll_nested(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram | None:
+def _with_smaller(
+    program: RolledProgram, others: Sequence[RolledProgram | None]
+) -> list[RolledProgram]:
+    smaller = [one for one in others if one and _count_steps(one) < _count_steps(program)]
+    return [*sorted(smaller, key=_count_steps), program]
+
+
+def _may_repeat(steps: Sequence[RolledStep]) -> bool:
+    """Whether one operator of one source line stands there as often as in a loop."""
+    counts = Counter((step.target, step.line) for step in steps)
+    return max(counts.values(), default=0) >= FEWEST_FIXED
+
+
+def _roll_with_repeats(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram | None:
+    """With the loops of fixed length as well, those that are inside of no other one."""
+    try:
+        shared = [(sizes, share_states(trace)) for sizes, trace in traces]
+        return _align_any(shared, align_with_repeats)
+    except NotRollableError:
+        return None
+
+
+def _roll_nested(traces: Sequence[tuple[Sizes, Trace]], align: _Align) -> RolledProgram | None:
     """With loops inside of loops as one step each; None where there are none that can be."""
     for change in (without_unused, _as_it_is, take_where_used):
-        folded = [(sizes, fold_inner_loops(change(trace))) for sizes, trace in traces]
-        if not any(_has_inner_loops(trace) for _, trace in folded):
+        # One trace tells whether there are any.
+        if not _has_inner_loops(fold_inner_loops(share_states(change(traces[0][1])))):
             continue
+        folded = [(sizes, fold_inner_loops(share_states(change(trace)))) for sizes, trace in traces]
         try:
-            return prune(_align_any(folded, align_with_repeats))
+            return prune(_align_any(folded, align))
         except NotRollableError:
             continue
     return None
@@ -80,14 +109,13 @@ def _has_inner_loops(trace: Trace) -> bool:
 
 def roll_repeats(trace: Trace) -> RolledProgram | None:
     """The program of a module that follows all sizes, its loops of fixed length rolled."""
-    traces: list[tuple[Sizes, Trace]] = [((), trace)]
-    orders: list[list[tuple[Sizes, Trace]]] = [traces, [((), take_where_used(trace))]]
-    found = [_align_either(each, align_with_repeats) for each in orders]
+    shared = share_states(trace)
+    found = [
+        _align_either([((), order)], align_with_repeats)
+        for order in (shared, take_where_used(shared), fold_inner_loops(shared))
+    ]
     best = min(found, key=_count_steps)
-    return best if _count_loops(best) else None
-
-
-_Align: TypeAlias = Callable[[Sequence[tuple[Sizes, Trace]]], RolledProgram]
+    return best if any(isinstance(item, Loop) for item in best.items) else None
 
 
 def _align_any(traces: Sequence[tuple[Sizes, Trace]], align: _Align) -> RolledProgram:
@@ -126,11 +154,11 @@ def _align_either(traces: Sequence[tuple[Sizes, Trace]], align: _Align) -> Rolle
 
 
 def _count_steps(program: RolledProgram) -> int:
-    return sum(len(item.body) if isinstance(item, Loop) else 1 for item in program.items)
-
-
-def _count_loops(program: RolledProgram) -> int:
-    return sum(isinstance(item, Loop) for item in program.items)
+    return sum(
+        len(step.target.body) if isinstance(step.target, FoldedLoop) else 1
+        for item in program.items
+        for step in (item.body if isinstance(item, Loop) else (item,))
+    )
 
 
 def _trace_all(

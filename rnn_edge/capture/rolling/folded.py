@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from rnn_edge.capture.rolling.affine import Affine
 from rnn_edge.capture.rolling.alignment import NotRollableError
@@ -96,8 +95,7 @@ class FoldedLoop:
             target = replay(step.target, True) if given else step.target
             body.append(replace(step, target=target, args=lowered[0], kwargs=lowered[1]))
         program = self._as_program(tuple(body), as_line(count, 0), sources)
-        # torch takes no size for 1, though it may be: one that may be 1 less may be 0.
-        smallest = [int(statically_known_true(size >= 2)) for size in sizes]
+        smallest = [_smallest(size) for size in sizes]
         return list(Execution(split_off_cells(program), sizes, smallest, sources).run())
 
     def _as_program(
@@ -116,6 +114,12 @@ class FoldedLoop:
             args = ((collected,), Number(Affine(0, none), True))
             items.append(RolledStep(_ATEN.stack.default, args, {}, ""))
         return RolledProgram(tuple(items), tuple(returned), sources)
+
+
+def _smallest(size: torch.SymInt) -> int:
+    """What ``size`` is where all that it follows from are 1, which torch does not think of."""
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
 
 
 def repeat_for_each(x: Tensor, count: Any) -> Tensor:

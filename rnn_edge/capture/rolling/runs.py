@@ -15,7 +15,7 @@ FEWEST = 3
 # As many, where the number of copies is the same at every size.
 FEWEST_FIXED = 4
 # Steps that a loop must save to be worth its own operators.
-_FEWEST_SAVED = 8
+_FEWEST_SAVED = 6
 
 
 @dataclass(frozen=True)

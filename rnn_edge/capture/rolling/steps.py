@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,30 @@ def without_unused(trace: Trace) -> Trace:
     return arrange(trace, sorted(needed))
 
 
-def arrange(trace: Trace, order: Sequence[int]) -> Trace:
-    """The steps ``order`` of ``trace``, in that order."""
+def share_states(trace: Trace) -> Trace:
+    """``trace`` with one step for all that fill a tensor of one shape with one number.
+
+    A loop that begins from zeros in each iteration of another one begins from the same zeros.
+    """
+    first: dict[str, int] = {}
+    same: dict[int, int] = {}
+    for number, step in enumerate(trace.steps):
+        if step.target in _FILLING:
+            args = tuple(
+                replace(leaf, index=same.get(leaf.index, leaf.index))
+                if isinstance(leaf, Place) else leaf
+                for leaf in leaves_of((step.args, step.kwargs))
+            )  # fmt: skip
+            key = f"{step.target} {args} {[*step.kwargs]}"
+            same[number] = first.setdefault(key, number)
+    order = [number for number in range(len(trace.steps)) if same.get(number, number) == number]
+    return arrange(trace, order, same)
+
+
+def arrange(trace: Trace, order: Sequence[int], same: Mapping[int, int] | None = None) -> Trace:
+    """The steps ``order`` of ``trace``, in that order; ``same`` names steps for some left out."""
     places = {old: new for new, old in enumerate(order)}
+    places |= {old: places[other] for old, other in (same or {}).items()}
 
     def move(value: Any) -> Any:
         if isinstance(value, Place):
