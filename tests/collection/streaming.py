@@ -61,6 +61,8 @@ _LENGTHS = (
     "packing-LengthsOneByOne",
 )
 _AXES = (
+    "loops-WordsAndCharacters",
+    "loops-Grid",
     "packing-PackedRows",
     "packing-PaddedRows",
     "packing-ThreeRows",
