@@ -14,7 +14,7 @@ from rnn_edge.contract import StatePair, TensorSpec
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.stream_form import Shapes, StreamForm
 from rnn_edge.runtime.stream_plan import taker_of_all
-from rnn_edge.runtime.stream_quick import QuickPush
+from rnn_edge.runtime.stream_quick import QuickPush, small_numbers
 
 # What a compiler may take for granted of memory that it was not told about.
 _ALIGNMENT = 64
@@ -193,6 +193,7 @@ class NativePlan:
         shape, dtype = target.shape, target.dtype
         flat = target.reshape(-1)
         unbounded = dtype.kind == "f" and spec.minimum is None and spec.maximum is None
+        scales = small_numbers(target) if unbounded else flat
         alone = batch.rows == 1 and self.frames == batch.library.frames
         copies = [array.copy for array in arrays]
         first = copies[0] if len(copies) == 1 else None
@@ -205,7 +206,7 @@ class NativePlan:
             if type(array) is not array_type or array.shape != shape or array.dtype is not dtype:
                 return None
             target[...] = array
-            if not alone and not (unbounded and finite(flat.dot(flat))):
+            if not alone and not (unbounded and finite(flat.dot(scales))):
                 return None
             # One step that is refused leaves the state as it was; the checks then find the words.
             if code(*arguments):

@@ -35,9 +35,11 @@ def quick_push(batch: StreamBatch, plan: Plan) -> QuickPush:
         return lambda chunk, copy: None
     spec, buffer = plan.chunk[0]
     target, shape, dtype = buffer.array, buffer.array.shape, buffer.array.dtype
-    unbounded = dtype.kind == "f" and spec.minimum is None and spec.maximum is None
+    # Of float16 a sum of many would overflow.
+    plain = dtype.kind == "f" and dtype.itemsize > 2
+    unbounded = plain and spec.minimum is None and spec.maximum is None
     flat = target.reshape(-1)
-    squares = flat.dot
+    scaled_sum, scales = flat.dot, small_numbers(target) if unbounded else flat
     fits = partial(values_surely_fit, spec, target)
     arrays, copies = plan.arrays, plan.copies
     first = copies[0] if len(copies) == 1 else None
@@ -51,7 +53,7 @@ def quick_push(batch: StreamBatch, plan: Plan) -> QuickPush:
         if type(array) is not array_type or array.shape != shape or array.dtype is not dtype:
             return None
         target[...] = array
-        if not (finite(squares(flat)) if unbounded else fits()):
+        if not (finite(scaled_sum(scales)) if unbounded else fits()):
             return None
         try:
             if batch.way:
@@ -67,3 +69,8 @@ def quick_push(batch: StreamBatch, plan: Plan) -> QuickPush:
         return [first()] if first is not None else [copied() for copied in copies]
 
     return push
+
+
+def small_numbers(array: np.ndarray) -> np.ndarray:
+    """For each of ``array`` a number so small that no sum of products of finite ones overflows."""
+    return np.full(array.size, 2.0 ** -(np.finfo(array.dtype).maxexp // 2), array.dtype)

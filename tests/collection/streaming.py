@@ -15,6 +15,7 @@ TIME_AXES = {
 }
 
 _BACKWARDS = (
+    "real_text-PointerGenerator",
     "loops-Tacotron",
     "layers-rnn_relu_stacked",
     "layers-lstm_stacked",
@@ -63,6 +64,8 @@ _LENGTHS = (
 _AXES = (
     "loops-WordsAndCharacters",
     "loops-Grid",
+    "real_speech-Speller",
+    "real_speech-TransducerLoss",
     "packing-PackedRows",
     "packing-PaddedRows",
     "packing-ThreeRows",

@@ -203,9 +203,15 @@ def test_the_number_of_arrays_is_checked(bundles):
 def test_large_finite_numbers_pass(counter):
     stream = StreamSession(counter)
     x = np.full((1, 2), 1e30, np.float32)
-    for _ in range(2):
-        np.testing.assert_array_equal(stream.push(x)[0][0], x[0] * np.arange(2, dtype=np.float32))
-        stream.reset()
+    for start in (0, 0, 2, 4, 6):
+        if start == 0:
+            stream.reset()
+        places = np.arange(start, start + 2, dtype=np.float32)
+        np.testing.assert_array_equal(stream.push(x)[0][0], x[0] * places)
+    for value in (np.inf, np.nan):
+        with pytest.raises(InputError, match="must be finite"):
+            stream.push(np.full((1, 2), value, np.float32))
+    np.testing.assert_array_equal(stream.push(x)[0][0], x[0] * np.arange(8, 10, dtype=np.float32))
 
 
 def test_lists_arrays_not_in_c_order_and_names_are_taken(bundles):
