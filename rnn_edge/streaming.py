@@ -12,6 +12,7 @@ import numpy as np
 from rnn_edge.contract import METADATA_KEY, Contract, GraphContract, StreamRule
 from rnn_edge.errors import StreamError, VerificationError
 from rnn_edge.runtime import Session
+from rnn_edge.runtime.stream_form import StreamForm
 from rnn_edge.version import VERSION
 
 if TYPE_CHECKING:
@@ -105,13 +106,22 @@ def _completed(stream: Stream, wish: StreamWish) -> Stream:
 
 
 def _require_plain_states(contract: GraphContract) -> None:
+    """Raise StreamError where the size of a state is not known before the first chunk."""
+    form = StreamForm.of(contract)
+    known = {form.batch, *(dim for spec in form.context for dim in spec.dims)}
     for pair in contract.states:
         dims = contract.input(pair.input).dims
+        open_axes = [dim for dim in dims if isinstance(dim, str) and dim not in known]
         folded = [dim for dim in dims if isinstance(dim, str) and not dim.isidentifier()]
         if folded:
             raise StreamError(
                 f"a state must have one row a sequence, {pair.input!r} has an axis of {folded[0]}. "
                 "Run whole sequences."
+            )
+        if open_axes:
+            raise StreamError(
+                f"the size of a state must be known before the first chunk, {pair.input!r} has one "
+                f"of {open_axes[0]}. Fix that axis, or run whole sequences."
             )
 
 

@@ -129,6 +129,8 @@ REFUSED = {
     "real_agents-BurnIn": "which frames it takes depends on the length",
     "real_agents-SessionGRU": "ScatterElements has no streaming form",
     "real_agents-SessionGraph": "it looks one sequence up in another",
+    "real_vision-RowLSTM": "the size of a state must be known before the first chunk",
+    "real_vision-ShowAttendTell": "a state must have one row a sequence",
     "real_structures-GraphTraffic": "a state must have one row a sequence",
     "real_structures-BucketsAndBags": "it looks one sequence up in another",
     "real_structures-Spectrogram": "takes frames that come later",
