@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rnn_edge.errors import RnnEdgeError
     from rnn_edge.exporting import export
     from rnn_edge.profiling import profile
+    from rnn_edge.profiling.tuning import tune
     from rnn_edge.quantization import quantize
     from rnn_edge.runtime import Session, StreamPool, StreamSession
     from rnn_edge.stream_file import derive_stream
@@ -34,6 +35,7 @@ _HOME = {
     "profile": "rnn_edge.profiling",
     "quantize": "rnn_edge.quantization",
     "train": "rnn_edge.training",
+    "tune": "rnn_edge.profiling.tuning",
     "verify": "rnn_edge.verification",
 }
 
@@ -50,6 +52,7 @@ __all__ = [
     "profile",
     "quantize",
     "train",
+    "tune",
     "verify",
 ]
 

@@ -17,6 +17,7 @@ NAMES = [
     "profile",
     "quantize",
     "train",
+    "tune",
     "verify",
 ]
 

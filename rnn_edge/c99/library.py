@@ -161,13 +161,13 @@ def _key(path: Path, compiler: str, int8: bool) -> str:
         if file.suffix in {".py", ".jinja"}:
             found.update(file.read_bytes())
     tool = Path(compiler).resolve().stat()
-    rest = [VERSION, compiler, tool.st_size, tool.st_mtime_ns, _FLAGS, int8, _processor()]
+    rest = [VERSION, compiler, tool.st_size, tool.st_mtime_ns, _FLAGS, int8, describe_processor()]
     found.update(repr(rest).encode())
     return found.hexdigest()
 
 
-def _processor() -> str:
-    """What -march=native follows."""
+def describe_processor() -> str:
+    """What this processor is and can do: what -march=native follows."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

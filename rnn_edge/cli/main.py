@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "Check a bundle against its golden data, or against the original module.",
     "run": "Run a bundle on text, numbers or images.",
     "profile": "Measure latency, throughput, memory and cold start of a bundle.",
+    "tune": "Find the fastest way to run a bundle on this machine, and keep it.",
     "quantize": "Write a bundle with int8 or float16 weights, within a budget of accuracy.",
     "integrate": "Write a program that runs a bundle in another language.",
     "inspect": "Show what a bundle or an .onnx file takes and gives.",

@@ -95,7 +95,8 @@ class _Given:
 @click.option(
     "--engine",
     type=click.Choice(["onnxruntime", "c", "c-int8"]),
-    help="With --stream: what computes; c is compiled for this machine.  [default: onnxruntime]",
+    help="With --stream: what computes; c is compiled for this machine.  "
+    "[default: what tune found, or onnxruntime]",
 )
 @provider_option
 @json_option
@@ -148,7 +149,7 @@ def run(
         }
         _refuse("with --stream", flags)
         pace = {"real_time": real_time, "frame_rate": frame_rate}
-        options = {"chunk": chunk, "frames": frames, "engine": engine or "onnxruntime", **pace}
+        options = {"chunk": chunk, "frames": frames, "engine": engine, **pace}
         _run_stream(bundle, inputs, options, provider, as_json)
         return
     flags = {"--chunk": chunk, "--frames": frames, "--real-time": real_time}

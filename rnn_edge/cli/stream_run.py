@@ -31,7 +31,7 @@ class StreamInput:
     frames: str | None
     real_time: bool
     frame_rate: float | None
-    engine: str
+    engine: str | None
 
 
 def run_stream(source: Path, provider: str, given: StreamInput, as_json: bool) -> None:

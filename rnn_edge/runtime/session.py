@@ -15,6 +15,7 @@ from rnn_edge.runtime.feed import Feed
 from rnn_edge.runtime.probe import probe
 from rnn_edge.runtime.providers import create_session, runtime_errors, short_message
 from rnn_edge.runtime.ragged import RaggedBatches
+from rnn_edge.runtime.tuning import Tuning, read_tuning
 
 _DTYPE_OF = {
     "tensor(float)": "float32",
@@ -34,7 +35,8 @@ class Session:
     trusted; a lone file is first loaded in a child process with limits on time and memory, because
     a hostile one can kill the process that loads it. ``trusted=True`` leaves that out, for files
     that the caller has just written. ``graph`` names a graph of the bundle; ``threads`` defaults
-    to providers.default_threads.
+    to what `rnn-edge tune` has found here, else to providers.default_threads; ``groups=False`` runs
+    rows of different lengths in one call (see ``run``).
 
     Raises BundleError, ContractError, InputError or ProviderError.
     """
@@ -46,9 +48,13 @@ class Session:
         *,
         graph: str = "model",
         threads: int | None = None,
+        groups: bool | None = None,
         trusted: bool = False,
     ) -> None:
         self.bundle = _open_bundle(source)
+        tuned = read_tuning(self.bundle) if self.bundle and provider == "cpu" else Tuning()
+        threads = tuned.threads if threads is None else threads
+        groups = tuned.groups if groups is None else groups
         self.provider = provider
         if self.bundle is not None:
             self.path = self.bundle.graph_path(graph)
@@ -69,7 +75,7 @@ class Session:
         self.contract: GraphContract = declared or _own_contract(self.native, metadata, self.path)
         _check_agreement(self.contract, self.native, self.path)
         self._feed = Feed(self.contract)
-        self._ragged = RaggedBatches.of(self.contract)
+        self._ragged = None if groups is False else RaggedBatches.of(self.contract)
         self._output_names = [spec.name for spec in self.contract.outputs]
 
     def run(self, *arrays: Any) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rnn_edge.bundle import Bundle
-from rnn_edge.errors import ProviderError
+from rnn_edge.errors import IntegrationError, ProviderError
 from rnn_edge.runtime.native_batch import NativeBatch
 from rnn_edge.runtime.native_check import check_library
 from rnn_edge.runtime.stream_batch import StreamBatch
@@ -21,12 +22,22 @@ Rows = StreamBatch | NativeBatch
 
 
 def choose_engine(
-    engine: str, source: Bundle | str | Path, graph: StreamGraph
+    engine: str | None, source: Bundle | str | Path, graph: StreamGraph
 ) -> Callable[[int, Mapping[str, np.ndarray]], Rows]:
     """A function that makes so many rows with this context.
 
-    Raises ProviderError for an engine that is not known, has no compiler, or is wrong.
+    None takes what was tuned on this machine, and warns where that has gone. Raises ProviderError
+    for an engine that is not known, has no compiler, or is wrong.
     """
+    if engine is None:
+        tuned = graph.tuned_engine
+        if tuned in (None, ENGINES[0]):
+            return partial(StreamBatch, graph)
+        try:
+            return choose_engine(tuned, source, graph)
+        except (IntegrationError, ProviderError) as error:
+            warnings.warn(f"engine {tuned!r}, tuned here, is left out: {error}", stacklevel=3)
+            return partial(StreamBatch, graph)
     if engine not in ENGINES:
         raise ProviderError(
             f"engine must be one of {', '.join(ENGINES)}, got {engine!r}. Correct it."

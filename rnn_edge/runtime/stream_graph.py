@@ -9,6 +9,7 @@ from rnn_edge.bundle import Bundle
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.session import Session
 from rnn_edge.runtime.stream_form import StreamForm, check_step, fixed_rows
+from rnn_edge.runtime.tuning import read_tuning
 
 STREAM = "stream"
 STEP = "step"
@@ -46,6 +47,9 @@ class StreamGraph:
             check_step(self.form, source.graph(STEP))
             self._step = Session(source, provider, graph=STEP, **options)
             self._step_rows = fixed_rows(self.form, self._step.contract)
+        bundle = source if isinstance(source, Bundle) else None
+        #: The engine that `rnn-edge tune` has found fastest here, if it was asked.
+        self.tuned_engine = read_tuning(bundle).engine if bundle and provider == "cpu" else None
         self.device = "cuda" if provider == "cuda" else "cpu"
 
     def shortest(self, rows: int) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 from rnn_edge.bundle import Bundle
 from rnn_edge.contract import Contract, GraphContract
 from rnn_edge.errors import InputError
-from rnn_edge.runtime.stream_engine import ENGINES, choose_engine
+from rnn_edge.runtime.stream_engine import choose_engine
 from rnn_edge.runtime.stream_graph import StreamGraph
 
 
@@ -30,7 +30,8 @@ class StreamSession:
 
     ``engine`` "c" runs the graph as C that is written for it and compiled with this machine's
     compiler when first wanted; such a library is held against ONNX Runtime before it is used and
-    kept (see rnn_edge.c99.library). "c-int8" does so with weights of 8 bits. They need the packages
+    kept (see rnn_edge.c99.library); what `rnn-edge tune` has found here is the default, else
+    "onnxruntime". "c-int8" does so with weights of 8 bits. They need the packages
     of the extra `integrate` and a compiler, once.
 
     One stream belongs to one thread at a time; for many streams at once see StreamPool.
@@ -48,7 +49,7 @@ class StreamSession:
         context: Mapping[str, Any] | None = None,
         copy: bool = True,
         trusted: bool = False,
-        engine: str = ENGINES[0],
+        engine: str | None = None,
     ) -> None:
         self._graph: StreamGraph | None = StreamGraph(source, provider, threads, trusted)
         self._form = self._graph.form

@@ -1,0 +1,205 @@
+"""The fastest candidate is kept, for this machine and bundle alone, and used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stream_bundles
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import rnn_edge
+from rnn_edge.bundle import Bundle
+from rnn_edge.c99 import library
+from rnn_edge.cli.main import program
+from rnn_edge.errors import InputError
+from rnn_edge.profiling import tuning
+from rnn_edge.runtime.native_batch import NativeBatch
+from rnn_edge.runtime.stream_batch import StreamBatch
+from rnn_edge.runtime.tuning import Tuning, read_tuning, tuning_path, write_tuning
+
+QUICK = {"calls": 20, "seconds": 0.0}
+with_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler"
+)
+
+
+@pytest.fixture
+def gru(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    monkeypatch.setenv(library.CACHE_VARIABLE, str(tmp_path / "cache"))
+    return stream_bundles.write_recurrent(tmp_path / "gru", "GRU", reset=True)
+
+
+def times(monkeypatch: pytest.MonkeyPatch, **microseconds: float) -> None:
+    """Let each candidate, by the first word of its name, take so long."""
+
+    def time_engines(engines, make_feed, **_: object) -> dict[str, np.ndarray]:
+        for engine in engines:
+            engine.call(engine.prepare(make_feed()))
+        return {
+            each.name: np.full(5, 1000 * microseconds["n" + each.name.partition(" ")[0]])
+            for each in engines
+        }
+
+    monkeypatch.setattr(tuning, "time_engines", time_engines)
+
+
+@with_compiler
+def test_the_fastest_engine_is_kept_and_used(gru: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    times(monkeypatch, nonnxruntime=8, nc=2)
+    result = rnn_edge.tune(gru, stream=True, batch=2)
+    assert result.best.name == "c"
+    assert result.gain == 4
+    assert result.path == gru.path.with_name("gru.tuning.json")
+    assert 0 < result.candidates[1].loss < 1e-6
+    stream = rnn_edge.StreamSession(gru)
+    assert isinstance(stream._require_rows(), NativeBatch)
+    x = np.random.default_rng(1).normal(size=(1, 7, 2)).astype(np.float32)
+    expected = stream_bundles.recurrent_answer("GRU", x[0])
+    np.testing.assert_allclose(stream.push(x)[0][0], expected, atol=2e-6)
+    told = rnn_edge.StreamSession(gru, engine="onnxruntime")
+    assert isinstance(told._require_rows(), StreamBatch)
+
+
+@with_compiler
+def test_a_small_gain_does_not_change_the_default(
+    gru: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times(monkeypatch, nonnxruntime=8, nc=7.9)
+    assert rnn_edge.tune(gru, stream=True).best.name == "onnxruntime"
+    assert read_tuning(gru).engine == "onnxruntime"
+
+
+@with_compiler
+def test_weights_of_8_bits_are_tried_within_the_budget_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(library.CACHE_VARIABLE, str(tmp_path / "cache"))
+    axes = [("batch", "sequence", None)]
+    core = nn.GRU(16, 32, batch_first=True)
+    bundle = rnn_edge.export(core, torch.randn(2, 5, 16), tmp_path / "wide", axes=axes)
+    times(monkeypatch, **{"nonnxruntime": 8, "nc": 2, "nc-int8": 1})
+    strict = rnn_edge.tune(bundle, stream=True, max_drop=1e-5)
+    assert strict.best.name == "c"
+    assert "it loses" in strict.left_out["c-int8"]
+    free = rnn_edge.tune(bundle, stream=True, max_drop=0.1)
+    assert free.best.name == "c-int8"
+    assert 1e-5 < free.best.loss < 0.1
+
+
+@with_compiler
+def test_a_tuned_engine_that_has_gone_is_left_out_with_a_warning(
+    gru: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tuning(gru, Tuning(engine="c"))
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.warns(UserWarning, match="engine 'c', tuned here, is left out: CC must name"):
+        stream = rnn_edge.StreamSession(gru)
+    assert isinstance(stream._require_rows(), StreamBatch)
+
+
+def test_threads_and_groups_are_kept_and_used(
+    ragged: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = {1, 2}
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: cores, raising=False)
+
+    def time_engines(engines, make_feed, **_: object) -> dict[str, np.ndarray]:
+        feed = make_feed()
+        assert sorted(feed["lengths"].tolist()) == [1, 2, 9]
+        assert feed["x"].shape[:2] == (3, 9)
+        return {
+            each.name: np.full(3, 1e3 * (2 if "2 threads" in each.name else 5)
+                               * (1 if "one run" in each.name else 2))
+            for each in engines
+        }  # fmt: skip
+
+    monkeypatch.setattr(tuning, "time_engines", time_engines)
+    result = rnn_edge.tune(ragged, lengths=[9, 1, 2])
+    assert [each.name for each in result.candidates] == [
+        "1 thread, rows in groups", "2 threads, rows in groups",
+        "1 thread, rows in one run", "2 threads, rows in one run",
+    ]  # fmt: skip
+    assert read_tuning(ragged) == Tuning(threads=2, groups=False)
+    session = rnn_edge.Session(ragged)
+    assert session._ragged is None
+    assert session.native.get_session_options().intra_op_num_threads == 2
+    told = rnn_edge.Session(ragged, threads=1, groups=True)
+    assert told._ragged is not None
+    assert told.native.get_session_options().intra_op_num_threads == 1
+
+
+@pytest.fixture(scope="module")
+def ragged(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.core = nn.LSTM(3, 4, batch_first=True)
+
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            y: Tensor = pad_packed_sequence(self.core(packed)[0], batch_first=True)[0]
+            return y
+
+    bundle = rnn_edge.export(
+        Net(),
+        (torch.randn(2, 6, 3), torch.tensor([6, 3])),
+        tmp_path_factory.mktemp("ragged") / "ragged",
+        axes=[("batch", "sequence", None), ("batch",)],
+    )
+    assert bundle.graph().ragged
+    return bundle
+
+
+def test_what_was_found_holds_for_this_bundle_and_machine(
+    gru: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tuning(gru, Tuning(threads=2))
+    write_tuning(gru, Tuning(engine="onnxruntime"))
+    assert read_tuning(gru) == Tuning(threads=2, engine="onnxruntime")
+    with monkeypatch.context() as patch:
+        patch.setattr("rnn_edge.runtime.tuning.describe_processor", lambda: "another")
+        assert read_tuning(gru) == Tuning()
+        write_tuning(gru, Tuning(threads=1))
+    assert read_tuning(gru).threads == 2
+    shutil.rmtree(gru.path)
+    again = stream_bundles.write_recurrent(gru.path, "GRU", reset=False)
+    assert read_tuning(again) == Tuning()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"format": "other"}', '{"format": 1, "machines": 2}']
+)
+def test_a_file_of_another_kind_counts_for_nothing(gru: Bundle, content: str) -> None:
+    tuning_path(gru).write_text(content)
+    assert read_tuning(gru) == Tuning()
+    rnn_edge.StreamSession(gru)
+
+
+def test_the_command_shows_what_it_tried(gru: Bundle, tmp_path: Path) -> None:
+    call = CliRunner().invoke
+    asked = ["tune", str(gru.path), "--stream", "--seconds", "0"]
+    shown = call(program, asked)
+    assert shown.exit_code == 0, shown.stderr
+    assert "onnxruntime" in shown.stdout
+    assert "Left out c-int8: no --max-drop was given" in shown.stdout
+    found = json.loads(call(program, [*asked, "--json"]).stdout)
+    assert found["best"] in [each["name"] for each in found["candidates"]]
+    wrong = call(program, ["tune", str(gru.path), "--max-drop", "0.1"])
+    assert wrong.exit_code == 2
+    (tmp_path / "lengths.txt").write_text("3\n0\n")
+    wrong = call(program, ["tune", str(gru.path), "--lengths", str(tmp_path / "lengths.txt")])
+    assert wrong.exit_code == 1
+    assert "must be at least 1" in wrong.stderr
+
+
+def test_lengths_need_an_input_that_takes_them(series_bundle: Bundle, ragged: Bundle) -> None:
+    if not any(spec.lengths_of for spec in series_bundle.graph().inputs):
+        with pytest.raises(InputError, match="lengths must go to one input"):
+            rnn_edge.tune(series_bundle, lengths=[1, 2], **QUICK)
