@@ -32,8 +32,8 @@ def test_what_is_not_onnx_is_refused(tmp_path, content):
     assert "must be an ONNX file" in refusal(path)
 
 
-def test_a_file_that_kills_the_process_that_loads_it_is_refused(tmp_path):
-    # This block size squared overflows to 0, by which ONNX Runtime then divides.
+def test_a_hostile_file_is_refused_and_this_process_lives(tmp_path):
+    # This block size squared overflows to 0, by which ONNX Runtime before 1.32 divides.
     graph = helper.make_graph(
         [helper.make_node("DepthToSpace", ["x"], ["y"], blocksize=1 << 32)],
         "hostile",
@@ -43,7 +43,12 @@ def test_a_file_that_kills_the_process_that_loads_it_is_refused(tmp_path):
     path = tmp_path / "hostile.onnx"
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
-    assert "loading it kills the process (SIG" in refusal(path)
+    assert "must be an ONNX file that ONNX Runtime loads, got: " in refusal(path)
+
+
+def test_a_file_that_kills_the_process_that_loads_it_is_refused(series_bundle, monkeypatch):
+    monkeypatch.setattr(probe, "_CHILD", "import os; os.kill(os.getpid(), 11)")
+    assert "loading it kills the process (SIGSEGV)" in refusal(series_bundle.graph_path())
 
 
 def test_a_file_that_takes_too_long_to_load_is_refused(series_bundle, monkeypatch):
