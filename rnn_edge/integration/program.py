@@ -15,6 +15,9 @@ from rnn_edge.runtime.stream_form import StreamForm
 
 TEMPLATES = Path(__file__).parent / "templates"
 BUNDLE_FOLDER = "bundle"
+# What the programs of all hosts can read and say.
+FRONT_ENDS = ("characters", "series", "image")
+DECODERS = ("plain", "labels", "values", "next-character")
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,13 @@ class Program:
 
     @property
     def kind(self) -> str | None:
-        """The front end's kind; ``series`` for plain rows of numbers, None where files cannot be
-        read into the inputs."""
+        """The front end's kind; ``series`` for plain rows of numbers, None where the program cannot
+        read files into the inputs or say what the outputs mean: then it takes and gives arrays."""
         front_end = self.bundle.contract.front_end
+        if self.decoder_kind not in DECODERS:
+            return None
         if front_end is not None:
-            return front_end.kind
+            return front_end.kind if front_end.kind in FRONT_ENDS else None
         return "series" if self.plain_columns else None
 
     @property
