@@ -93,6 +93,40 @@ def test_loop_that_streams_only_step_by_step_keeps_its_stream(tmp_path: Path) ->
     assert "stream" in bundle.contract.graphs
 
 
+class ScheduledSampling(nn.Module):
+    """Its own words or given ones; the first word is given, so that one word takes no step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.cell, self.head = nn.Embedding(7, 4), nn.GRUCell(4, 5), nn.Linear(5, 7)
+
+    def forward(self, target: Tensor) -> Tensor:
+        steps, batch = target.shape
+        h, word = torch.zeros(batch, 5), target[0]
+        outputs = torch.zeros(steps, batch, 7)
+        for t in range(1, steps):
+            h = self.cell(self.embedding(word), h)
+            outputs[t] = self.head(h)
+            own = outputs[t].argmax(1)
+            word = torch.where(own % 2 == 0, own, target[t])
+        return outputs
+
+
+def test_loop_may_take_no_step_or_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = ScheduledSampling().eval()
+    target = torch.randint(7, (9, 3))
+    bundle = rnn_edge.export(
+        module, target, tmp_path / "bundle", axes=[("sequence", "batch")], stream=False
+    )
+    session = rnn_edge.Session(bundle)
+    for steps in (1, 2, 9):
+        with torch.no_grad():
+            expected = module(target[:steps])
+        (found,) = session.run(target[:steps].numpy())
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_table_is_of_the_iteration_alone() -> None:
     points = [((5,), 0), ((5,), 1), ((6,), 0), ((6,), 1)]
     table = tabulate(points, [0.3, 0.1, 0.3, 0.1])
