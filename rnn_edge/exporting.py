@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,7 @@ from rnn_edge.contract import (
     StatePair,
     TensorSpec,
 )
-from rnn_edge.errors import ExportError
+from rnn_edge.errors import ExportError, InputError
 from rnn_edge.extras import import_extra
 from rnn_edge.generating import GeneratePart, add_generator, write_generator
 from rnn_edge.streaming import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from rnn_edge.capture import Capture
     from rnn_edge.checkpoint import Checkpoint
+    from rnn_edge.runtime import Session
     from rnn_edge.verification.cases import Case
     from rnn_edge.verification.parity import Parity
 
@@ -101,7 +103,6 @@ def export(
         import_extra(package)
     from rnn_edge.capture import capture, evaluating
     from rnn_edge.capture.preparation import prepare
-    from rnn_edge.runtime import Session
     from rnn_edge.verification.against_module import verify_against_module
     from rnn_edge.verification.ragged_rows import are_rows_apart
 
@@ -116,7 +117,7 @@ def export(
         with tempfile.TemporaryDirectory() as staging:
             path = Path(staging) / MODEL_FILE
             save_graph(captured.model, graph, path)
-            session = Session(path, trusted=True)
+            session = _open(path)
             parity = verify_against_module(session, module, captured.arguments)
             graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
             graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
@@ -183,6 +184,20 @@ def export_checkpoint(
         stream=stream,
         frame_rate=deployment.frame_rate if frame_rate is None else frame_rate,
     )
+
+
+def _open(path: Path) -> Session:
+    from rnn_edge.runtime import Session
+
+    try:
+        return Session(path, trusted=True)
+    except InputError as error:
+        found = re.search(r"implementation for (\w+)", str(error))
+        missing = f"none for {found[1]} in its dtype" if found else "a refusal"
+        raise ExportError(
+            "every operator of a module must have a kernel in ONNX Runtime on the CPU to be "
+            f"exported, got {missing}. Export the module in float32: call .float()."
+        ) from error
 
 
 def _describe(captured: Capture, description: Description) -> GraphContract:

@@ -24,7 +24,7 @@ from rnn_edge.capture.relations import refuse_relations
 from rnn_edge.capture.roles import Role, find_roles
 from rnn_edge.capture.silence import quiet_logger
 from rnn_edge.capture.state_discovery import find_kept_state
-from rnn_edge.code_line import CodeLine, is_foreign, shorten
+from rnn_edge.code_line import CodeLine, is_foreign
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean
 
@@ -32,7 +32,6 @@ from rnn_edge.graphs.cleaning import clean
 _LOCK = threading.RLock()
 
 _UNKNOWN_OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
-_INTERNALS = re.compile(r"While executing|Original traceback|Traceback|\bFile \"|/\S*/\S*\.py")
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -125,9 +124,7 @@ def _untranslatable(module: nn.Module, error: Exception) -> ExportError:
         cause = cause.__cause__
     text = " ".join(str(cause).split())
     unknown = _UNKNOWN_OPERATOR.search(text)
-    # What follows shows the graph, and the calls inside torch that led there.
-    reason = shorten(_INTERNALS.split(text)[0].rstrip(" .:"), 300)
-    reason = f"there is none for {unknown[1]}" if unknown else f"torch.onnx refused: {reason}"
+    reason = f"there is none for {unknown[1]}" if unknown else "one of them has none for its sizes"
     lines = [CodeLine(path, int(number)) for path, number in _LINE.findall(text)]
     own = [line for line in lines if is_foreign(line.path)]
     place = f" at {own[-1]}" if own else ""

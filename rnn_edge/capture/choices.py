@@ -2,60 +2,62 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
+import torch
 from torch.export import ExportedProgram
 from torch.utils._sympy.functions import Mod, PythonMod
 
 from rnn_edge.capture.relations import find_environment, is_always_true
-from rnn_edge.code_line import is_foreign
+from rnn_edge.code_line import CodeLine, is_foreign
 from rnn_edge.errors import ExportError
 
-# Above usual kernels and slices, and enough to meet every remainder of usual periods.
-_TRIED_SIZES = range(8, 72)
+# Above usual kernels and slices first, and enough to meet every remainder of usual periods.
+_TRIED_SIZES = (*range(8, 72), *range(7, 1, -1))
 _MOST_TRACES = 6
+_REMAINDERS = (Mod, PythonMod)
+_BRANCH = re.compile(r"\b(if|elif)\b")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A relation that holds in a trace, ``size`` modulo ``period`` being or not being ``rest``."""
+    """A relation that holds in a trace: between ``size``, or its remainder, and a number."""
 
     axis: str
     symbol: sympy.Symbol
     relation: sympy.Basic
-    line: str
+    line: CodeLine
 
     @property
-    def _modulo(self) -> sympy.Basic:
-        return next(iter(self.relation.atoms(Mod, PythonMod)))
+    def is_by_remainder(self) -> bool:
+        return isinstance(self.relation.lhs, _REMAINDERS)
 
     @property
     def size(self) -> sympy.Basic:
-        return self._modulo.args[0]
-
-    @property
-    def period(self) -> int:
-        return int(self._modulo.args[1])
-
-    @property
-    def rest(self) -> int:
-        return int(self.relation.rhs)
-
-    @property
-    def is_equality(self) -> bool:
-        return bool(self.relation.rel_op == "==")
+        varying = self.relation.rhs if self.relation.lhs.is_Integer else self.relation.lhs
+        return varying.args[0] if isinstance(varying, _REMAINDERS) else varying
 
     def holds_at(self, size: int) -> bool:
         return bool(self.relation.subs(self.symbol, size))
 
     def as_number(self, size: Any) -> Any:
         """1 where the relation holds for ``size``, symbolic perhaps, and 0 where it does not."""
-        rest = (size - self.rest) % self.period
-        differs = rest if self.period == 2 else (rest + self.period - 1) // self.period
-        return 1 - differs if self.is_equality else differs
+        if self.is_by_remainder:
+            return self._compare_remainder(size)
+        sides = [self.relation.lts, self.relation.gts]
+        less, greater = (int(side) if side.is_Integer else size for side in sides)
+        excess = greater - less + (0 if self.relation.rel_op in ("<", ">") else 1)
+        return torch.sym_max(0, torch.sym_min(1, excess))
+
+    def _compare_remainder(self, size: Any) -> Any:
+        period, wanted = int(self.relation.lhs.args[1]), int(self.relation.rhs)
+        rest = (size - wanted) % period
+        differs = rest if period == 2 else (rest + period - 1) // period
+        return 1 - differs if self.relation.rel_op == "==" else differs
 
 
 @dataclass(frozen=True)
@@ -68,31 +70,42 @@ class Sides:
 
 
 def find_choices(exported: ExportedProgram, symbols: Mapping[str, str]) -> list[Choice]:
-    """The choices by whether a number divides a size, in the order in which they were made."""
+    """The choices that a person's own code made by one size, in the order in which it did.
+
+    That is whether a number divides it, and in an ``if`` whether it is more or less than a number.
+    """
     environment = find_environment(exported)
     found: dict[Choice, None] = {}
     for guard in environment.guards if environment is not None else ():
         assert environment is not None
         relation = environment.replace(guard.expr)
         place: Any = guard.sloc.framework_loc
-        if not is_foreign(getattr(place, "filename", "<")) or not _is_by_remainder(relation):
+        if not is_foreign(getattr(place, "filename", "<")) or len(relation.free_symbols) != 1:
+            continue
+        line = CodeLine(place.filename, place.lineno)
+        if not _is_by_remainder(relation) and not _is_by_number(relation, line):
             continue
         (symbol,) = relation.free_symbols
         axis = symbols.get(str(symbol))
         if axis is not None and not is_always_true(relation):
-            line = f"{place.filename}:{place.lineno}"
             found[Choice(axis, symbol, relation, line)] = None
-    return list(found)
+    return [choice for choice in found if any(not choice.holds_at(size) for size in _TRIED_SIZES)]
 
 
 def _is_by_remainder(relation: sympy.Basic) -> bool:
     return (
         getattr(relation, "rel_op", "") in ("==", "!=")
-        and isinstance(relation.lhs, (Mod, PythonMod))
+        and isinstance(relation.lhs, _REMAINDERS)
         and relation.rhs.is_Integer
         and relation.lhs.args[1].is_Integer
-        and len(relation.free_symbols) == 1
     )
+
+
+def _is_by_number(relation: sympy.Basic, line: CodeLine) -> bool:
+    if getattr(relation, "rel_op", "") not in ("<", "<=", ">", ">="):
+        return False
+    sides = (relation.lhs, relation.rhs)
+    return any(side.is_Integer for side in sides) and bool(_BRANCH.search(line.text))
 
 
 def trace_sides(
@@ -110,6 +123,9 @@ def trace_sides(
         others = []
         for place in range(len(choices)):
             other = _trace_other(trace_at, find, sizes, choices, place)
+            if other is None and not choices[place].is_by_remainder:
+                # An assertion perhaps: the other side is none.
+                return _without(choices[place], trace_at, find, sizes)
             if other is None:
                 return None
             if _count(other) > _count(base):
@@ -119,6 +135,20 @@ def trace_sides(
         else:
             return Sides(base, tuple(choices), tuple(others)) if choices else None
     return None
+
+
+def _without(
+    choice: Choice,
+    trace_at: Callable[[Mapping[str, int]], ExportedProgram],
+    find: Callable[[ExportedProgram], list[Choice]],
+    sizes: Mapping[str, int],
+) -> Sides | None:
+    """As trace_sides(), where ``choice`` is no choice."""
+
+    def find_others(exported: ExportedProgram) -> list[Choice]:
+        return [each for each in find(exported) if each.line != choice.line]
+
+    return trace_sides(trace_at, find_others, sizes)
 
 
 def _trace_other(
@@ -136,7 +166,8 @@ def _trace_other(
             return None
         found = find(other)
         if len(found) == len(choices) and all(
-            one.line == another.line and (one.is_equality == another.is_equality) == (n != place)
+            one.line == another.line
+            and (one.relation.rel_op == another.relation.rel_op) == (n != place)
             for n, (one, another) in enumerate(zip(choices, found, strict=True))
         ):
             return other

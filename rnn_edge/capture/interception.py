@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -25,7 +25,15 @@ _KERNELS = torch._C._VariableFunctions
 
 
 class Interception(TorchFunctionMode):
-    """While active, recurrent kernels become one operator a layer, packed data stays padded."""
+    """While active, recurrent kernels become one operator a layer, packed data stays padded.
+
+    ``numbers`` are the values of the module's own single numbers, weights or buffers, by the id of
+    the tensor that stands for each while it is traced: no input changes them.
+    """
+
+    def __init__(self, numbers: Mapping[int, float] | None = None) -> None:
+        super().__init__()
+        self._numbers = numbers or {}
 
     def __torch_function__(
         self,
@@ -39,6 +47,8 @@ class Interception(TorchFunctionMode):
             return stand_in(*args, **(kwargs or {}))
         if func is torch.sort and packing.sorts_for_packing(sys._getframe(1).f_code):
             return args[0], packing.OriginalOrder()
+        if func in _ASKS_FOR_NUMBER and id(args[0]) in self._numbers:
+            return _ASKS_FOR_NUMBER[func](self._numbers[id(args[0])])
         if func in values.ASKED_BY_TOLIST and values.lists_values(sys._getframe(1).f_code):
             return values.answer_tolist(func, args[0])
         return func(*args, **(kwargs or {}))
@@ -65,6 +75,13 @@ def _check_nothing(*_: object) -> None:
     pass
 
 
+_ASKS_FOR_NUMBER: dict[Callable[..., Any], Callable[..., Any]] = {
+    Tensor.item: lambda number: number,
+    Tensor.__float__: float,
+    Tensor.__int__: int,
+    Tensor.__bool__: bool,
+}
+
 _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     _KERNELS.lstm: layers.run_lstm,
     _KERNELS.gru: layers.run_gru,
@@ -82,16 +99,16 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch._C._nn.pad_sequence: padding.pad_sequence,
     torch.linalg.inv: substitutes.invert,
     torch.inverse: substitutes.invert,
-    torch.Tensor.inverse: substitutes.invert,
+    Tensor.inverse: substitutes.invert,
     torch.linalg.solve: substitutes.solve,
     torch.take_along_dim: substitutes.take_along_dim,
-    torch.Tensor.take_along_dim: substitutes.take_along_dim,
+    Tensor.take_along_dim: substitutes.take_along_dim,
     torch.cdist: substitutes.distances,
     torch.median: substitutes.median,
-    torch.Tensor.median: substitutes.median,
+    Tensor.median: substitutes.median,
     torch.linspace: substitutes.space_evenly,
-    torch.Tensor.numpy: values.leave_torch,
-    torch.Tensor.__getitem__: values.take_items,
+    Tensor.numpy: values.leave_torch,
+    Tensor.__getitem__: values.take_items,
     torch.tensor: partial(values.make_tensor, torch.tensor),
     torch.as_tensor: partial(values.make_tensor, torch.as_tensor),
     torch.from_numpy: partial(values.make_tensor, torch.from_numpy),

@@ -55,15 +55,30 @@ class FlatForward(nn.Module):
         self._arguments = arguments
         self._on_return = on_return
         self.keeps = False
+        self._numbers = {
+            name: tensor.item() for name, tensor in _weights(module) if tensor.numel() == 1
+        }
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
-        with watching_attributes(self.module) as changed, Keeping() as keeping, Interception():
+        # While it is traced, others stand for the module's tensors.
+        numbers = {id(tensor): self._numbers[name] for name, tensor in _weights(self.module)
+                   if name in self._numbers}  # fmt: skip
+        with (
+            watching_attributes(self.module) as changed,
+            Keeping() as keeping,
+            Interception(numbers),
+        ):
             outputs = self._arguments.call(self.module, tensors)
         if self.keeps:
             keeping.keep()
         refuse_kept_state(changed)
         self._on_return(outputs)
         return list(outputs.values())
+
+
+def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
 
 
 @dataclass(frozen=True)

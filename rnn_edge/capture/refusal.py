@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from traceback import walk_tb
 
 from torch import nn
 
@@ -51,6 +52,24 @@ _ON_VALUES = [
     ),
 ]
 _LOOKS_AT_VALUES = "DataDependent"
+# What torch says of a call that it cannot trace, what that is, and what to do.
+_REFUSED = [
+    (
+        re.compile(r"\bview\b.*(strides|size)", re.IGNORECASE),
+        "a view() of a tensor whose memory is in another order",
+        "Use reshape() in its place.",
+    ),
+    (
+        re.compile(r"fake tensor in the exported program"),
+        "a tensor that is made where it cannot be traced, as by .data.new()",
+        "Use new_zeros() or clone(), and leave out .data.",
+    ),
+    (
+        re.compile(r"must match|mat1 and mat2|broadcast|expand|[Ss]izes? of tensor|shape"),
+        "sizes that do not fit together",
+        "Give axes that must be equal the same name, and take sizes from the tensors.",
+    ),
+]
 
 
 def explain_refusal(module: nn.Module, error: Exception) -> ExportError:
@@ -78,11 +97,22 @@ def _find_construct(line: CodeLine | None, error: Exception) -> tuple[str, str]:
             "something that depends on values",
             "Keep what is computed from tensors in tensors, and choose with torch.where.",
         )
-    reason = shorten(str(error).partition("\n")[0], 160).rstrip(".")
-    return (
-        f"{type(error).__name__}: {reason}",
-        "Make that line independent of the sizes and values of its example.",
-    )
+    if _is_raised_by_user(error):
+        reason = shorten(str(error).partition("\n")[0], 160).rstrip(".")
+        return f"{type(error).__name__}: {reason}", _INDEPENDENT
+    for pattern, construct, change in _REFUSED:
+        if pattern.search(str(error)):
+            return construct, change
+    return "a call that cannot be traced", _INDEPENDENT
+
+
+_INDEPENDENT = "Make that line independent of the sizes and values of its example."
+
+
+def _is_raised_by_user(error: Exception) -> bool:
+    """Whether the error is of the person's own code: its words are theirs."""
+    frames = [frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and is_foreign(frames[-1])
 
 
 def _name_part(module: nn.Module, lines: list[CodeLine]) -> str:

@@ -7,6 +7,7 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 from onnxscript.rewriter import RewritePass
 
+from rnn_edge.graphs.double_convolutions import ComposeDoubleConvolutions
 from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls
 from rnn_edge.graphs.reduced_axes import CountAxesFromFront
 from rnn_edge.graphs.rewriting import RULES
@@ -25,6 +26,8 @@ def clean(model: ir.Model) -> None:
     CountAxesFromFront()(model)
     # Each use of the lengths casts them, each packing reads the same sizes again.
     common.CommonSubexpressionEliminationPass()(model)
+    if ComposeDoubleConvolutions()(model).modified:
+        common.NameFixPass()(model)
     _optimize(model)
     ReplaceHalfMatMuls()(model)
     common.RemoveUnusedOpsetsPass()(model)

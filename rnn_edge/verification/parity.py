@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -95,7 +96,8 @@ def compare_case(session: Session, case: Case) -> Iterable[OutputParity]:
         found = run_at(session, case.inputs)
     except InputError as error:
         raise MismatchError(
-            f"the graph must run at {_text(case.sizes)} as the module does, got: {error}",
+            f"the graph must run at {_text(case.sizes)} as the module does, "
+            f"got a refusal{_name_node(str(error))}",
             case,
             specs[0].name,
         ) from None
@@ -108,6 +110,11 @@ def compare_case(session: Session, case: Case) -> Iterable[OutputParity]:
         yield OutputParity(
             spec.name, deviation.error, deviation.noise, deviation.tolerance, case.sizes
         )
+
+
+def _name_node(refusal: str) -> str:
+    found = re.search(r"running (\w+) node\. Name:'([^']*)'", refusal)
+    return f" by its {found[1]} {found[2]!r}" if found else ""
 
 
 def cases_without_padding(

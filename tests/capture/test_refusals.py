@@ -96,7 +96,7 @@ def test_axes_that_forward_adds_must_have_one_name(tmp_path: Path) -> None:
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
             return a + b
 
-    with pytest.raises(ExportError, match="must match the size"):
+    with pytest.raises(ExportError, match="sizes that do not fit together"):
         rnn_edge.export(
             Sum(), (torch.ones(3), torch.ones(3)), tmp_path / "bundle", axes=[("n",), ("m",)]
         )

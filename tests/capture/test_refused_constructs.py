@@ -64,6 +64,10 @@ def assert_values(y: Tensor) -> Tensor:
     return y
 
 
+def view_turned(y: Tensor) -> Tensor:
+    return y.transpose(1, 2).view(y.size(0), -1)
+
+
 def line_of(run: Callable[[Tensor], Any], offset: int) -> int:
     return run.__code__.co_firstlineno + offset
 
@@ -77,6 +81,7 @@ def line_of(run: Callable[[Tensor], Any], offset: int) -> int:
         (leave_for_numpy, 1, "a detour through numpy", "use the torch function"),
         (list_values, 1, "a tensor turned into Python numbers", "leave out .item() or .tolist()"),
         (assert_values, 1, "an assertion about values", "Remove it"),
+        (view_turned, 1, "a view() of a tensor whose memory is in another", "Use reshape()"),
     ],
 )
 def test_refusal_names_part_line_construct_and_change(
