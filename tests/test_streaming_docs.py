@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from rnn_edge.cli.main import program
 
 TEXT = (Path(__file__).parents[1] / "docs" / "streaming.md").read_text(encoding="utf-8")
-NET, USE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+NET, USE, ENHANCER = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,22 @@ def test_python_prints_what_is_shown(folder: Path) -> None:
     )
     after = TEXT.partition(USE)[2]
     assert done.stdout == re.findall(r"```text\n(.*?)```", after, re.DOTALL)[0]
+
+
+def test_a_causal_convolution_and_a_gru_answer_as_shown(folder: Path) -> None:
+    (folder / "enhancer.py").write_text(ENHANCER, encoding="utf-8")
+    source, target = f"{folder / 'enhancer.py'}:enhancer", str(folder / "enhancer")
+    asked = ["export", source, "--input", "x:float32[batch,sequence,3]", "-o", target]
+    assert CliRunner().invoke(program, [*asked, "--frame-rate", "100"]).exit_code == 0
+    line, shown = re.findall(
+        r"\$ printf '(.*)' \| rnn-edge run enhancer --stream\n(.*?)```", TEXT, re.DOTALL
+    )[0]
+    given = line.replace(r"\n", "\n")
+    found = CliRunner().invoke(program, ["run", target, "--stream"], input=given)
+    rows = [
+        [[float(n) for n in row.split(",")] for row in t.split()] for t in (shown, found.stdout)
+    ]
+    np.testing.assert_allclose(rows[1], rows[0], rtol=0, atol=1e-4)
 
 
 def test_pipe_gives_as_many_answers_as_are_shown(folder: Path) -> None:
