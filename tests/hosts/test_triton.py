@@ -6,8 +6,11 @@ along the first axis, keeps the states of each sequence, and sets the control wh
 
 from __future__ import annotations
 
+import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import stream_bundles
 import torch
 from google.protobuf import text_format
 from onnx import helper
+from toolchain import HOSTS, need
 from torch import Tensor, nn
 
 import rnn_edge
@@ -26,9 +30,22 @@ from rnn_edge.contract import GraphContract, StatePair, StreamRule
 from rnn_edge.errors import InputError
 from rnn_edge.integration import integrate
 
-model_config = pytest.importorskip("tritonclient.grpc.model_config_pb2")
-
+DEFINITIONS = "triton/tritonclient/grpc/model_config_pb2.py"
 NUMPY = {"TYPE_FP32": np.float32, "TYPE_INT64": np.int64, "TYPE_BOOL": np.bool_}
+
+
+@cache
+def definitions() -> Any:
+    """The module that Triton's own compiler made; its package would want a whole client."""
+    need(DEFINITIONS)
+    spec = importlib.util.spec_from_file_location("model_config_pb2", HOSTS / DEFINITIONS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        spec.loader.exec_module(module)
+    return module
 
 
 @dataclass
@@ -40,7 +57,7 @@ class Server:
 
     def __post_init__(self) -> None:
         text = (self.folder / "config.pbtxt").read_text(encoding="utf-8")
-        self.config = text_format.Parse(text, model_config.ModelConfig())
+        self.config = text_format.Parse(text, definitions().ModelConfig())
         assert self.config.name == self.folder.name
         self.session = onnxruntime.InferenceSession(self.folder / "1" / "model.onnx")
         declared = {
@@ -79,7 +96,7 @@ class Server:
 
     def start(self, state: Any) -> np.ndarray:
         (initial,) = state.initial_state
-        dtype = NUMPY[model_config.DataType.Name(initial.data_type)]
+        dtype = NUMPY[definitions().DataType.Name(initial.data_type)]
         assert list(initial.dims) == list(state.dims)
         if initial.zero_data:
             return np.zeros(initial.dims, dtype)
