@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_edge.contract import METADATA_KEY, Contract, GraphContract, StreamRule
-from rnn_edge.errors import StreamError, VerificationError
+from rnn_edge.errors import InputError, StreamError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.runtime.stream_form import StreamForm
 from rnn_edge.version import VERSION
@@ -92,7 +92,7 @@ def add_stream(
         report = verify_stream_against_module(
             sessions[0], whole, module, arguments, cases, sessions[1]
         )
-    except (StreamError, VerificationError) as error:
+    except (InputError, StreamError, VerificationError) as error:
         if wish.stream is True:
             raise
         return StreamPart(None, {"refused": str(error)})

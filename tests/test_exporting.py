@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import rnn_edge
 from rnn_edge.contract import METADATA_KEY, AxisLimits, Contract, GraphContract
-from rnn_edge.errors import BundleError
+from rnn_edge.errors import BundleError, InputError
 
 
 class Speller(nn.Module):
@@ -380,3 +380,20 @@ def test_a_size_refused_for_another_axis_is_no_limit(tmp_path: Path) -> None:
     )
     assert bundle.graph().axes == {"batch": AxisLimits(), "sequence": AxisLimits(minimum=3)}
     assert 5 in {case["batch"] for case in bundle.evidence["parity"]["cases"]}
+
+
+def test_a_stream_that_cannot_be_checked_keeps_itself_away_and_not_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a state is no number on random inputs."""
+
+    def refuse(*_: object) -> None:
+        raise InputError("h_0[0, 0] must be finite, got nan. Remove or fill the gaps.")
+
+    monkeypatch.setattr("rnn_edge.verification.against_module.verify_stream_against_module", refuse)
+    module, axes = nn.GRU(3, 4, batch_first=True), [("batch", "sequence", None)]
+    bundle = rnn_edge.export(module, (torch.rand(2, 6, 3),), tmp_path / "gru", axes=axes)
+    assert "must be finite" in bundle.evidence["stream"]["refused"]
+    with pytest.raises(InputError, match="must be finite"):
+        rnn_edge.export(module, (torch.rand(2, 6, 3),), tmp_path / "two", axes=axes, stream=True)
+    assert not (tmp_path / "two").exists()
