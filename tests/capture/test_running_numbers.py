@@ -48,6 +48,8 @@ def test_it_is_carried_beside_the_states(cell: type[nn.RNNCellBase], tmp_path: P
     )
     counts = Counter(node.op_type for node in onnx.load(bundle.graph_path()).graph.node)
     assert counts["Scan"] == 1
+    # Beside the states of its rows, the stream carries a number that no row owns.
+    assert "stream" in bundle.contract.graphs
     session = rnn_edge.Session(bundle)
     for batch, steps in ((1, 1), (3, 11), (5, 23)):
         given = draw(batch, steps)

@@ -316,7 +316,9 @@ class Derivation:
             rows = self.batch or (1 if batch_axis is None else dims[batch_axis])
             self.reset = ir.val(self.name_for(RESET), ir.DataType.BOOL, ir.Shape([rows]))
         if batch_axis is None:
-            return self.slice_frames(self.reset, 0, 0, 1)
+            first = self.slice_frames(self.reset, 0, 0, 1)
+            # Beside one number, an axis of size 1 would be one more than the state has.
+            return first if dims else self.emit("Squeeze", [first, self.numbers(0)], like=first)
         shape = [1] * len(dims)
         shape[batch_axis] = -1
         return self.emit("Reshape", [self.reset, self.numbers(*shape)], like=self.reset)
