@@ -32,6 +32,7 @@ from rnn_edge.graphs.cleaning import clean
 _LOCK = threading.RLock()
 
 _UNKNOWN_OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
+_EXECUTING = re.compile(r"While executing .*?target=torch\.ops\.([\w.]+)\]")
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -124,7 +125,9 @@ def _untranslatable(module: nn.Module, error: Exception) -> ExportError:
         cause = cause.__cause__
     text = " ".join(str(cause).split())
     unknown = _UNKNOWN_OPERATOR.search(text)
-    reason = f"there is none for {unknown[1]}" if unknown else "one of them has none for its sizes"
+    executing = _EXECUTING.search(text)
+    known = executing[1] if executing else "one of them"
+    reason = f"there is none for {unknown[1]}" if unknown else f"{known} has none for its sizes"
     lines = [CodeLine(path, int(number)) for path, number in _LINE.findall(text)]
     own = [line for line in lines if is_foreign(line.path)]
     place = f" at {own[-1]}" if own else ""

@@ -100,3 +100,24 @@ def test_axes_that_forward_adds_must_have_one_name(tmp_path: Path) -> None:
         rnn_edge.export(
             Sum(), (torch.ones(3), torch.ones(3)), tmp_path / "bundle", axes=[("n",), ("m",)]
         )
+
+
+def test_an_operator_that_fails_for_its_sizes_is_named() -> None:
+    """As torch words it, far down in the chain of causes."""
+    import importlib
+
+    capture = importlib.import_module("rnn_edge.capture.capture")
+    try:
+        try:
+            raise AttributeError(
+                "no attribute\n\nWhile executing %scan_1 : [num_users=2] = call_function"
+                "[target=torch.ops.higher_order.scan](args = (%a,), kwargs = {})\nOriginal traceback:"
+            )
+        except AttributeError as cause:
+            raise RuntimeError("Failed to decompose") from cause
+    except RuntimeError as error:
+        told = str(capture._untranslatable(nn.Linear(1, 1), error))
+    assert told == (
+        "every operator of Linear must have an ONNX form, higher_order.scan has none for its sizes. "
+        "Replace that operator."
+    )
