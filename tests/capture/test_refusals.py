@@ -111,13 +111,13 @@ def test_an_operator_that_fails_for_its_sizes_is_named() -> None:
         try:
             raise AttributeError(
                 "no attribute\n\nWhile executing %scan_1 : [num_users=2] = call_function"
-                "[target=torch.ops.higher_order.scan](args = (%a,), kwargs = {})\nOriginal traceback:"
+                "[target=torch.ops.higher_order.scan](args = (%a,), kwargs = {})\nOriginal:"
             )
         except AttributeError as cause:
             raise RuntimeError("Failed to decompose") from cause
     except RuntimeError as error:
         told = str(capture._untranslatable(nn.Linear(1, 1), error))
     assert told == (
-        "every operator of Linear must have an ONNX form, higher_order.scan has none for its sizes. "
-        "Replace that operator."
+        "every operator of Linear must have an ONNX form, higher_order.scan has none for its "
+        "sizes. Replace that operator."
     )
