@@ -64,11 +64,14 @@ SELF_TEST = [["click", "#self-test"], ["wait", "#report", "allowed"], ["text", "
 GENERATE = [
     ["fill", "#length", "400"],
     ["fill", "#temperature", "0"],
-    ["click", "#start"],
-    ["evaluate", """new Promise((done) => new MutationObserver(() => {
-        const { length } = document.querySelector("#answer").textContent;
-        if (length > 40) done(length);
-    }).observe(document.querySelector("#answer"), { childList: true }))"""],
+    # Watched before it starts: a fast machine has written it all when the next action comes.
+    ["evaluate", """new Promise((done) => {
+        new MutationObserver(() => {
+            const { length } = document.querySelector("#answer").textContent;
+            if (length > 40) done(length);
+        }).observe(document.querySelector("#answer"), { childList: true });
+        document.querySelector("#start").click();
+    })"""],
     ["evaluate", """new Promise((done) => setInterval(() => {
         const { textContent } = document.querySelector("#answer");
         if (textContent.length === 404) done(textContent);
