@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from rnn_edge.profiling.inputs import random_inputs
 from rnn_edge.profiling.latency import Engine, time_engines
 from rnn_edge.profiling.streaming import random_chunk, random_context
 from rnn_edge.runtime import Session, StreamSession
+from rnn_edge.runtime.stream_form import StreamForm
 from rnn_edge.runtime.tuning import Tuning, write_tuning
 
 # Less than this is not worth another way of running: it may be gone in the next measurement.
@@ -137,10 +137,6 @@ class _Push(Engine):
         chunk = random_chunk(self.stream.contract, _shortest(self.stream), self._random)
         return _repeated(chunk, self.stream, self._batch)
 
-    @contextmanager
-    def setting(self) -> Iterator[None]:
-        yield
-
     def prepare(self, feed: Mapping[str, np.ndarray]) -> Any:
         return tuple(self.chunk().values())
 
@@ -217,10 +213,9 @@ def _repeated(
     arrays: Mapping[str, np.ndarray], stream: StreamSession, batch: int
 ) -> dict[str, np.ndarray]:
     """The arrays of one row for ``batch`` of them."""
-    found = {}
+    found, form = {}, StreamForm.of(stream.contract)
     for name, array in arrays.items():
-        dims = stream.contract.input(name).dims
-        axis = dims.index("batch") if "batch" in dims else None
+        axis = form.row_axis(stream.contract.input(name))
         found[name] = array if axis is None else np.repeat(array, batch, axis)
     return found
 
