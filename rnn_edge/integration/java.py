@@ -18,7 +18,7 @@ _KINDS = {
     "int16": ("short", "S", "getShort()"), "int8": ("byte", "B", "get()"),
     "uint8": ("byte", "B", "get()"), "bool": ("boolean", "Z", "get() != 0"),
 }  # fmt: skip
-_KEYWORDS = {
+KEYWORDS = {
     "abstract", "assert", "boolean", "byte", "catch", "class", "exports", "extends", "final",
     "finally", "implements", "import", "instanceof", "interface", "module", "native", "new", "null",
     "opens", "package", "private", "protected", "provides", "public", "record", "requires",
@@ -33,8 +33,8 @@ _KEYWORDS = {
 def write(source: Bundle | Path, folder: Path, int8: bool = False) -> dict[str, Any]:
     """Fill ``folder``; gives the sizes that a person asks for first."""
     wrapping = Wrapping.of(source, int8)
-    values = wrapping.values(_describe)
-    package = package_name(wrapping.generated.name, _KEYWORDS)
+    values = wrapping.values(describe)
+    package = package_name(wrapping.generated.name, KEYWORDS)
     tensors = (*values["inputs"], *values["outputs"], *values["states"])
     getters = sorted({(tensor.kind, tensor.getter) for tensor in tensors})
     values |= {"java_package": package, "getters": getters}
@@ -46,10 +46,10 @@ def write(source: Bundle | Path, folder: Path, int8: bool = False) -> dict[str, 
     return wrapping.about
 
 
-def _describe(tensor: Tensor) -> dict[str, Any]:
+def describe(tensor: Tensor) -> dict[str, Any]:
     kind, code, getter = _KINDS[tensor.dtype.name]
     return {
-        "own": own_name(tensor, _KEYWORDS),
+        "own": own_name(tensor, KEYWORDS),
         "kind": kind,
         "code": code,
         "getter": getter,

@@ -15,7 +15,7 @@ _KINDS = {
     "float32": "f32", "float64": "f64", "int64": "i64", "int32": "i32", "int16": "i16",
     "int8": "i8", "uint8": "u8", "bool": "bool",
 }  # fmt: skip
-_KEYWORDS = {
+KEYWORDS = {
     "abstract", "as", "async", "await", "become", "box", "crate", "dyn", "extern", "final", "fn",
     "gen", "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv",
     "pub", "ref", "self", "Self", "super", "trait", "try", "type", "typeof", "unsafe", "unsized",
@@ -29,8 +29,8 @@ _KEYWORDS = {
 def write(source: Bundle | Path, folder: Path, int8: bool = False) -> dict[str, Any]:
     """Fill ``folder``; gives the sizes that a person asks for first."""
     wrapping = Wrapping.of(source, int8)
-    values = wrapping.values(_describe)
-    crate = package_name(wrapping.generated.name, _KEYWORDS)
+    values = wrapping.values(describe)
+    crate = package_name(wrapping.generated.name, KEYWORDS)
     tensors = (*values["inputs"], *values["outputs"], *values["states"])
     values |= {"crate": crate, "package": crate.replace("_", "-")}
     values |= {"kinds": sorted({tensor.kind for tensor in tensors})}
@@ -41,7 +41,7 @@ def write(source: Bundle | Path, folder: Path, int8: bool = False) -> dict[str, 
     return wrapping.about
 
 
-def _describe(tensor: Tensor) -> dict[str, Any]:
+def describe(tensor: Tensor) -> dict[str, Any]:
     kind = _KINDS[tensor.dtype.name]
     zero = "false" if kind == "bool" else "0.0" if kind[0] == "f" else "0"
-    return {"own": own_name(tensor, _KEYWORDS), "kind": kind, "zero": f"{zero}"}
+    return {"own": own_name(tensor, KEYWORDS), "kind": kind, "zero": f"{zero}"}
