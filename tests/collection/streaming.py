@@ -2,6 +2,7 @@
 
 # The axis of time, where a case has several of which none is called so.
 TIME_AXES = {
+    "loops-WordsAndCharacters": "words",
     "decoders-TeacherForced": "target",
     "decoders-AdditiveAttention": "target",
     "decoders-TacotronDecoder": "target",
@@ -62,7 +63,6 @@ _LENGTHS = (
     "packing-LengthsOneByOne",
 )
 _AXES = (
-    "loops-WordsAndCharacters",
     "loops-Grid",
     "real_speech-Speller",
     "real_speech-TransducerLoss",
@@ -93,13 +93,13 @@ _PAIRS = (
     "attention-CausalAttention",
     "real_text-SelfMatching",
     "state_space-RetentionParallel",
+    "real_agents-Relational",
+    "real_agents-RelationalPadded",
 )
 _LENGTH = (
     "speech-PhonemeRepeater",
     "real_speech-DeepSpeech2",
     "real_speech-SampleRNN",
-    "real_agents-Relational",
-    "real_agents-RelationalPadded",
 )
 _LAST_STEP = (
     "loops-GreedyTranslator",
@@ -123,9 +123,6 @@ REFUSED = {
     "forecasting-SkipRNN": "which frames it takes depends on the length",
     "forecasting-KnownFuture": "how many frames transpose_3 has must be known",
     "real_speech-WaveRNN": "Resize has no streaming form",
-    "real_text-QuasiRecurrent": "its last step is not the last one that is known",
-    "real_agents-DRQN": "it merges or splits time",
-    "real_agents-DRQNGoesOn": "it merges or splits time",
     "real_agents-BurnIn": "which frames it takes depends on the length",
     "real_agents-SessionGRU": "ScatterElements has no streaming form",
     "real_agents-SessionGraph": "it looks one sequence up in another",

@@ -45,6 +45,8 @@ class Derivation:
         self.fixed: int | None = None
         # Frames joined with those before them, which several operators may want.
         self.joined: dict[tuple[ir.Value, int, int], ir.Value] = {}
+        # What stands behind the last frames of a sequence, for all frames so far.
+        self.tails: dict[ir.Value, ir.Value] = {}
         self.in_step = False
         self._constants: dict[Any, ir.Value] = {}
         self._seen: dict[int, ir.Value] = {}

@@ -28,6 +28,12 @@ OVER_FEATURES = {
         " out = Transpose<perm=[1,0,2]>(r)",
         "",
     ),
+    "convolution of frames, time and batch merged": (
+        "image = Constant<value_ints=[-1,1,2,2]>() f = Reshape(x, image)"
+        " n = Conv<pads=[0,0,1,1]>(f, kernel) flat = Constant<value_ints=[0,-1]>()"
+        " g = Reshape(n, flat) s = Shape(x) out = Reshape(g, s)",
+        "",
+    ),
     "einsum": ('out = Einsum<equation="bti,io->bto">(x, square)', ""),
     "heads": (
         "s = Constant<value_ints=[0,0,2,2]>() h = Reshape(x, s) p = Softmax<axis=-1>(h)"
@@ -41,13 +47,17 @@ OVER_FEATURES = {
     ),
 }
 
+GAIN = np.array([1.0, 2.0, 0.5, 3.0], np.float32)
+WEIGHTS: dict[str, np.ndarray | tuple[int, ...]] = {
+    "gain": GAIN, "gain2": GAIN, "shift": (4,), "square": (4, 4), "kernel": (1, 1, 2, 2),
+}  # fmt: skip
+
 
 @pytest.mark.parametrize("name", OVER_FEATURES)
 def test_frames_stay_alone(name: str) -> None:
     body, _ = OVER_FEATURES[name]
-    gain = np.array([1.0, 2.0, 0.5, 3.0], np.float32)
     text = f"g (float[batch,sequence,4] x) => (float[batch,sequence,4] out) {{ {body} }}"
-    streaming = stream_of(build(text, gain=gain, gain2=gain, shift=(4,), square=(4, 4)))
+    streaming = stream_of(build(text, **WEIGHTS))
     assert not streaming.form.states
     assert streaming.rule.reset is None
     assert not streaming.rule.in_step
@@ -57,7 +67,6 @@ def test_frames_stay_alone(name: str) -> None:
 def test_chunks_that_bring_no_frame(name: str) -> None:
     """Behind a stride: every operator must run on no frames too, or be left out."""
     body, _ = OVER_FEATURES[name]
-    gain = np.array([1.0, 2.0, 0.5, 3.0], np.float32)
     text = f"""
     g (float[batch,sequence,4] whole) => (float[batch,frames,4] out) {{
         zero_ = Constant<value_ints=[0]>()
@@ -67,4 +76,4 @@ def test_chunks_that_bring_no_frame(name: str) -> None:
         x = Slice(whole, zero_, far_, one_, three_)
         {body}
     }}"""
-    check(Streaming(build(text, gain=gain, gain2=gain, shift=(4,), square=(4, 4))))
+    check(Streaming(build(text, **WEIGHTS)))

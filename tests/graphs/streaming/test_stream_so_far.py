@@ -132,6 +132,27 @@ def test_a_last_step_of_its_own_comes_too_late() -> None:
     assert streaming.rule.latency == 1
 
 
+@pytest.mark.parametrize("taken", ["Slice(whole, last, far, zero)", "Gather<axis=0>(whole, last)"])
+def test_the_last_step_of_those_is_there_at_once(taken: str) -> None:
+    body = f"""
+        {CORE}
+        flat_y = Squeeze(y, one)
+        early = Slice(flat_y, zero, last, zero)
+        end = Neg(h)
+        whole = Concat<axis=0>(early, end)
+        same = Neg(whole)
+        out = {taken}
+    """
+    outs = "float[sequence,batch,3] same, float[1,batch,3] out"
+    streaming = stream_of(build(graph(body, outs), **WEIGHTS))
+    inputs = streaming.draw(2, 4, 0)
+    states = streaming.start(inputs)
+    first = streaming.step(inputs, states, 0, 3, [True] * 2)
+    assert first["same"].shape[0] == 2
+    begun = streaming.answer({"x": inputs["x"][:, :3]})
+    np.testing.assert_allclose(first["out"], begun["out"], atol=2e-6)
+
+
 def test_a_last_window_that_needs_padding_comes_too_late() -> None:
     body = """
         t = Transpose<perm=[0,2,1]>(x)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import (
+    EVERY_PAIR,
     TOTALS,
     Clock,
     Count,
@@ -236,7 +237,9 @@ def fill_frames(derivation: Derivation, node: ir.Node, place: int) -> None:
     length = items[times[0]]
     assert isinstance(length, np.ndarray)
     clock = derivation.clock_of(length)
-    if clock is None or len(times) > 1:
+    if len(times) > 1:
+        derivation.refuse(EVERY_PAIR)
+    if clock is None:
         derivation.refuse("it needs the length of the whole sequence")
     rank = max(len(items), derivation.rank(output))
     axis = times[0] + rank - len(items)

@@ -73,6 +73,7 @@ def _concat_frames(derivation: Derivation, node: ir.Node, kinds: list[Kind], axi
     value, kind = node.inputs[place], kinds[place]
     assert value is not None
     assert isinstance(kind, Timed)
+    behind_it = [v for v in node.inputs[place + 1 :] if v is not None]
     if any(isinstance(other, Final) for other in kinds[:place]):
         derivation.refuse("it brings the last step's result to the first")
     before = [v for v in node.inputs[:place] if v is not None]
@@ -81,6 +82,8 @@ def _concat_frames(derivation: Derivation, node: ir.Node, kinds: list[Kind], axi
     if any(isinstance(other, Final) for other in kinds[place:]):
         # Which frame is the last is known too late: those that stand behind never come.
         value, kind = _hold_back(derivation, value, kind)
+        value = derivation.emit("Identity", [value], like=value)
+        derivation.tails[value] = behind_it[-1]
     length = kind.length + ahead + behind
     if any(isinstance(other, Carried) for other in kinds):
         if len(before) != 1 or behind or kind.offset or kind.context:

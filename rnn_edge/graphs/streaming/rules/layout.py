@@ -137,7 +137,7 @@ def derive_reshape(derivation: Derivation, node: ir.Node) -> None:
         return
     place = _find_frames(derivation, value, kind, items)
     target = derivation.array(shape)
-    if kind.plain and place.plain:
+    if (kind.outer, kind.inner) == (place.outer, place.inner):
         items = _fill_open(derivation.dims(value), kind, items, place)
     keeps = target is not None and target.ravel()[place.axis] in (0, -1)
     numbers = _target_of_chunk(derivation, value, items, place)
@@ -236,7 +236,8 @@ def _find_frames(
     if any(dim is None for n, dim in enumerate(dims) if n != place):
         derivation.refuse(f"the shape of {value.name} must be known")
     samples = (96, 126) if derivation.fixed is None else (derivation.fixed - 1,)
-    found = [_locate(dims, place, kind.length, items, sample) for sample in samples]
+    span = slice(kind.axis, place + 1 + len(kind.inner))
+    found = [_locate(dims, span, place, kind.length, items, sample) for sample in samples]
     if found[0] is None or found[0] != found[-1]:
         derivation.refuse("it merges or splits time in a way that is not known to be causal")
     axis, outer, inner = found[0]
@@ -248,12 +249,16 @@ _Dims = tuple[int | str, ...]
 
 def _locate(
     dims: list[int | str | None],
+    span: slice,
     place: int,
     length: Count,
     items: tuple[Count | str | None, ...],
     sample: int,
 ) -> tuple[int, _Dims, _Dims] | None:
-    """(axis, outer, inner) in a shape of ``items`` of the axis ``place`` among ``dims``."""
+    """(axis, outer, inner) in a shape of ``items`` of the axis ``place`` among ``dims``.
+
+    Those of ``span`` are one axis in the value itself.
+    """
     sizes: dict[str, int] = {}
 
     def number(item: Count | str | int | None) -> int | None:
@@ -265,7 +270,8 @@ def _locate(
 
     frames = at(length, sample + 1)
     before = [frames if n == place else number(dim) or 1 for n, dim in enumerate(dims)]
-    after = _target(before, [number(item) for item in items])
+    own = [*before[: span.start], _product(before[span]), *before[span.stop :]]
+    after = _target(own, [number(item) for item in items])
     if _product(before) != _product(after):
         return None
     stride, below = _product(before[place + 1 :]), 1
