@@ -78,16 +78,8 @@ _AXES = (
     "real_structures-HierarchicalAttention",
 )
 _WHOLE = (
-    "loops-ThereAndBack",
-    "loops-Ponder",
     "loops-MemoryHops",
-    "loops-PointerDecoder",
-    "packing-MaskUpToItem",
-    "decoders-PointerNetwork",
     "attention-CrossAttention",
-    "forecasting-NormalizedForecast",
-    "real_vision-LRCN",
-    "real_structures-FrequencyPooledEvents",
 )
 _PAIRS = (
     "attention-CausalAttention",
@@ -102,6 +94,8 @@ _LENGTH = (
     "real_speech-SampleRNN",
 )
 _LAST_STEP = (
+    "loops-PointerDecoder",
+    "forecasting-NormalizedForecast",
     "loops-GreedyTranslator",
     "forecasting-Autoencoder",
     "forecasting-VariationalAutoencoder",
@@ -116,8 +110,10 @@ REFUSED = {
     **dict.fromkeys(_WHOLE, "looks at the whole sequence"),
     **dict.fromkeys(_PAIRS, "pairs every frame with every other"),
     **dict.fromkeys(_LENGTH, "needs the length of the whole sequence"),
-    **dict.fromkeys(_LAST_STEP, "brings the last step's result to every step"),
+    **dict.fromkeys(_LAST_STEP, "brings a result of the whole sequence to every step"),
     "convolutional-EncoderWithUpsampling": "its last window reaches beyond the sequence",
+    "decoders-PointerNetwork": "every step of it looks at the whole sequence",
+    "real_structures-FrequencyPooledEvents": "its frames so far are not those of the sequence",
     "attention-SelfAttention": "it merges or splits time",
     "speech-DualPath": "how much it pads must be known",
     "forecasting-SkipRNN": "which frames it takes depends on the length",

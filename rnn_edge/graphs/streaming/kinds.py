@@ -27,6 +27,9 @@ def same(one: Count, other: Count) -> bool:
 # Why attention over all frames so far has no stream.
 EVERY_PAIR = "it pairs every frame with every other, so that all of them would have to be kept"
 
+# Why a last step, or a mean, cannot be among what a frame's answer is made of.
+TO_EVERY_STEP = "it brings a result of the whole sequence to every step"
+
 # Lengths grow by as much again after so many steps more, whatever small strides there are.
 _PERIOD = 120
 
@@ -91,7 +94,7 @@ class Carried:
 
 @dataclass(frozen=True)
 class Final:
-    """The answer for all frames so far, one a chunk: a last step, a final state."""
+    """The answer for all frames so far, one a chunk: a last step, a final state, a mean."""
 
 
 @dataclass(frozen=True)

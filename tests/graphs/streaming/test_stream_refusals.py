@@ -33,15 +33,15 @@ REFUSED = {
         f"{FAR} y = Slice(x, back, behind, one, back) }}",
         {}, ("Slice", "backwards"),
     ),
-    "mean over time": (
-        "g (float[batch,sequence,4] x) => (float[batch,4] y) {"
-        f"{FAR} y = ReduceMean<keepdims=0>(x, one) }}",
-        {}, ("ReduceMean", "whole sequence"),
+    "mean of all frames for each": (
+        "g (float[batch,sequence,4] x) => (float[batch,sequence,4] y) {"
+        f"{FAR} m = ReduceMean<keepdims=1>(x, one) y = Sub(x, m) }}",
+        {}, ("Sub", "whole sequence"),
     ),
-    "max over time": (
+    "product over time": (
         "g (float[batch,sequence,4] x) => (float[batch,4] y) {"
-        f"{FAR} y = ReduceMax<keepdims=0>(x, one) }}",
-        {}, ("ReduceMax", "whole sequence"),
+        f"{FAR} y = ReduceProd<keepdims=0>(x, one) }}",
+        {}, ("ReduceProd", "whole sequence"),
     ),
     "softmax over time": (
         "g (float[batch,sequence,4] x) => (float[batch,sequence,4] y) { y = Softmax<axis=1>(x) }",
@@ -66,7 +66,7 @@ REFUSED = {
         "g (float[batch,sequence,4] x) => (float[batch,sequence,4] y) {"
         f"{FAR} far = Constant<value_ints=[9223372036854775807]>()"
         " last = Slice(x, back, far, one) y = Sub(x, last) }",
-        {}, ("Sub", "last step"),
+        {}, ("Sub", "whole sequence"),
     ),
     "sorted": (
         "g (float[batch,sequence,4] x) => (float[batch,2,4] y, int64[batch,2,4] i) {"

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import (
     EVERY_PAIR,
+    TO_EVERY_STEP,
     TOTALS,
     Clock,
     Count,
@@ -233,7 +234,7 @@ def fill_frames(derivation: Derivation, node: ir.Node, place: int) -> None:
         derivation.kinds[output] = still
         return
     if not isinstance(still, Static):
-        derivation.refuse("it brings the last step's result to every step")
+        derivation.refuse(TO_EVERY_STEP)
     length = items[times[0]]
     assert isinstance(length, np.ndarray)
     clock = derivation.clock_of(length)

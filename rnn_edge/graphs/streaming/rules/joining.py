@@ -75,7 +75,7 @@ def _concat_frames(derivation: Derivation, node: ir.Node, kinds: list[Kind], axi
     assert isinstance(kind, Timed)
     behind_it = [v for v in node.inputs[place + 1 :] if v is not None]
     if any(isinstance(other, Final) for other in kinds[:place]):
-        derivation.refuse("it brings the last step's result to the first")
+        derivation.refuse("it brings a result of the whole sequence to the first step")
     before = [v for v in node.inputs[:place] if v is not None]
     counts = [_frame_count(derivation, v, axis) for v in node.inputs if v is not value]
     ahead, behind = sum(counts[:place]), sum(counts[place:])
@@ -109,7 +109,7 @@ def _hold_back(derivation: Derivation, value: ir.Value, kind: Timed) -> tuple[ir
     """Keep frames until it is sure that they are of the tensor."""
     early = difference(kind.clock.total, kind.length)
     if early is None:
-        derivation.refuse("it puts the last step's result behind the sequence")
+        derivation.refuse("it puts a result of the whole sequence behind it")
     late = kind.offset + early
     return delay(derivation, value, kind, late) if late > 0 else (value, kind)
 

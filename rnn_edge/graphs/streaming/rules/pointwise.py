@@ -7,7 +7,16 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
-from rnn_edge.graphs.streaming.kinds import EVERY_PAIR, Carried, Counted, Final, Kind, Timed, same
+from rnn_edge.graphs.streaming.kinds import (
+    EVERY_PAIR,
+    TO_EVERY_STEP,
+    Carried,
+    Counted,
+    Final,
+    Kind,
+    Timed,
+    same,
+)
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import compare_indices, count
 from rnn_edge.graphs.streaming.shifting import align, laid_out_alike
@@ -39,7 +48,7 @@ def derive_pointwise(derivation: Derivation, node: ir.Node) -> None:
         derivation.kinds[output] = combine_still(kinds)
         return
     if any(isinstance(kind, Final) for kind in kinds):
-        derivation.refuse("it brings the last step's result to every step")
+        derivation.refuse(TO_EVERY_STEP)
     rank = derivation.rank(output)
     axis = _align_operands(derivation, node, rank)
     first = next(k for k in (derivation.kind(v) for v in node.inputs) if isinstance(k, Timed))

@@ -9,10 +9,19 @@ import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.branches import run_where_frames
 from rnn_edge.graphs.streaming.derivation import Derivation
-from rnn_edge.graphs.streaming.kinds import EVERY_PAIR, Counted, Final, Static, Timed, same
+from rnn_edge.graphs.streaming.kinds import (
+    EVERY_PAIR,
+    TO_EVERY_STEP,
+    Counted,
+    Final,
+    Static,
+    Timed,
+    same,
+)
 from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.counting import count
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
+from rnn_edge.graphs.streaming.rules.whole import derive_total
 from rnn_edge.graphs.streaming.shifting import align, settle
 
 # Stand for the axes that an Einsum's dots mean.
@@ -39,9 +48,7 @@ def derive_reduction(derivation: Derivation, node: ir.Node) -> None:
         if node.op_type == "ReduceSum" and kind.truth and kind.delay == 0 and kind.plain:
             derivation.kinds[output] = Counted((kind.length,))
             return
-        if node.op_type != "ReduceSum":
-            derivation.refuse("it looks at the whole sequence")
-        _sum_so_far(derivation, node, kind)
+        derive_total(derivation, node, kind)
         return
     axis = kind.axis - (0 if keeps else sum(a < kind.axis for a in axes))
     after = _after(derivation, node, kind, axis)
@@ -50,27 +57,6 @@ def derive_reduction(derivation: Derivation, node: ir.Node) -> None:
         # Of no elements onnxruntime gives another number of axes.
         empty = [0 if n == axis else dim for n, dim in enumerate(derivation.dims(output))]
         run_where_frames(derivation, node, kind.clock, [empty])
-
-
-def _sum_so_far(derivation: Derivation, node: ir.Node, kind: Timed) -> None:
-    """The sum of all frames so far: what it has come to goes from chunk to chunk."""
-    value, (output,) = node.inputs[0], node.outputs
-    assert value is not None
-    ready, settled = settle(derivation, value, kind)
-    if settled.delay != 0 or not settled.plain:
-        derivation.refuse("its frames so far are not those of the sequence so far")
-    node.replace_input_with(0, ready)
-    dims = derivation.dims(output)
-    assert value.dtype is not None
-    state = derivation.add_state(
-        f"{output.name}.sum", str(value.dtype.numpy()), dims, derivation.batch_axis(dims), None
-    )
-    sums = ir.Node("", "ReduceSum", node.inputs, node.attributes.values(), num_outputs=1)
-    sums.outputs[0].name, sums.outputs[0].type = derivation.name_for("stream_sum"), value.type
-    derivation.insert(sums)
-    total = derivation.emit("Add", [state, sums.outputs[0]], like=value)
-    derivation.keep_state(total)
-    derivation.replace(output, total, Final())
 
 
 def _reduced(derivation: Derivation, node: ir.Node, rank: int) -> set[int]:
@@ -157,7 +143,7 @@ def derive_matmul(derivation: Derivation, node: ir.Node) -> None:
     for place, (kind, own) in enumerate(zip(kinds, ranks, strict=True)):
         if not isinstance(kind, Timed):
             if isinstance(kind, Final):
-                derivation.refuse("it brings the last step's result to every step")
+                derivation.refuse(TO_EVERY_STEP)
             continue
         contracted = own - 1 if place == 0 else max(own - 2, 0)
         if kind.axis == contracted:
@@ -195,7 +181,7 @@ def derive_gemm(derivation: Derivation, node: ir.Node) -> None:
     if first.axis != (1 if flipped else 0):
         derivation.refuse("it looks at the whole sequence")
     if any(isinstance(kind, Final) for kind in kinds):
-        derivation.refuse("it brings the last step's result to every step")
+        derivation.refuse(TO_EVERY_STEP)
     derivation.kinds[output] = _after(derivation, node, first, 0)
 
 
@@ -215,7 +201,7 @@ def derive_einsum(derivation: Derivation, node: ir.Node) -> None:
     if name not in result:
         derivation.refuse("it looks at the whole sequence")
     if any(isinstance(kind, Final) for kind in kinds):
-        derivation.refuse("it brings the last step's result to every step")
+        derivation.refuse(TO_EVERY_STEP)
     kind = _aligned(derivation, node, kinds)
     derivation.kinds[output] = _after(derivation, node, kind, result.index(name))
 

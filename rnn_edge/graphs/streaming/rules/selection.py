@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import (
+    TO_EVERY_STEP,
     Count,
     Counted,
     Final,
@@ -226,7 +227,7 @@ def derive_gather(derivation: Derivation, node: ir.Node) -> None:
         derivation.kinds[output] = replace(kind, axis=kind.axis + shift)
     elif isinstance(place, Timed):
         if isinstance(kind, Final):
-            derivation.refuse("it brings the last step's result to every step")
+            derivation.refuse(TO_EVERY_STEP)
         lead = lead_after(derivation, node, output)
         derivation.kinds[output] = replace(
             place, axis=place.axis + axis, first=None, truth=None, lead=lead
