@@ -12,6 +12,7 @@ from rnn_edge.c99.generation import HEADER, Generated, Tensor, generate
 from rnn_edge.c99.memory import c_type
 from rnn_edge.c99.tables import literal
 from rnn_edge.integration.golden_frames import Frames, golden_frames
+from rnn_edge.integration.words import Words
 from rnn_edge.rendering import render_folder
 from rnn_edge.version import VERSION
 
@@ -28,7 +29,9 @@ def write(source: Bundle | Path, folder: Path, int8: bool = False) -> dict[str, 
     generated = generate(source, int8=int8)
     frames = golden_frames(source, generated) if isinstance(source, Bundle) else None
     write_sources(generated, frames, folder)
-    for name, text in render_folder(_TEMPLATES, _values(generated, frames)).items():
+    words = Words.of(source) if isinstance(source, Bundle) else Words()
+    values = _values(generated, frames) | words.values()
+    for name, text in {**render_folder(_TEMPLATES, values), **words.render(values)}.items():
         if frames is not None or name != "selftest.c":
             (folder / name).write_text(text, encoding="utf-8")
     return {

@@ -55,7 +55,7 @@ def native_values(program: Program) -> dict[str, Any]:
             for name, graph in _graphs(program).items()
         ],
         "files": [(name, entry["sha256"]) for name, entry in evidence["files"].items()],
-        "characters": _characters(text.vocabulary) if text else (),
+        "characters": sorted_characters(text.vocabulary) if text else (),
         "unknown": text.unknown if text else 0,
         "columns": series.columns if series else program.plain_columns,
         "names": names,
@@ -76,7 +76,7 @@ def c_string(text: str) -> str:
     return f'"{"".join(parts)}"'
 
 
-def _characters(vocabulary: Sequence[str]) -> list[tuple[int, int]]:
+def sorted_characters(vocabulary: Sequence[str]) -> list[tuple[int, int]]:
     """(code point, id), sorted; entries that are no single character stand in no text."""
     return sorted((ord(entry), id) for id, entry in enumerate(vocabulary) if len(entry) == 1)
 
