@@ -31,6 +31,10 @@ class Code:
         self.lines: list[str] = []
         self.macs = 0
 
+    def begin(self, memory: Memory) -> None:
+        """Go on with the values of another program, whose steps are others'."""
+        self.memory = memory
+
     def put(self, *lines: str) -> None:
         self.lines += lines
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from rnn_edge.bundle import Bundle
 from rnn_edge.c99.code import Code
-from rnn_edge.c99.lowering import lower, refuse
+from rnn_edge.c99.lowering import refuse
 from rnn_edge.c99.memory import Memory, c_type
 from rnn_edge.c99.naming import c_name, prefix_of
 from rnn_edge.c99.operators import WRITERS
+from rnn_edge.c99.phases import Phases, find_phases
 from rnn_edge.c99.program import Operation, Program, Value
 from rnn_edge.c99.tables import ROUND, TILE, literal
 from rnn_edge.contract import METADATA_KEY, GraphContract, TensorSpec
@@ -71,6 +72,10 @@ class Generated:
     weight_bytes: int
     macs: int
     sources: dict[str, str]
+    #: Frames that the first steps of a sequence give, by output; those after them give all.
+    starts: dict[str, tuple[int, ...]]
+    #: The state that counts the frames before a step, where there are such first steps.
+    counter: str | None
 
 
 def stream_file(source: Bundle | Path) -> tuple[str, Path]:
@@ -97,12 +102,9 @@ def generate(source: Bundle | Path, *, int8: bool = False) -> Generated:
     content = path.read_bytes()
     model = _load(path)
     contract = _contract(model, path)
-    rule = contract.stream
-    assert rule is not None
-    frames = contract.axes[rule.axis].minimum if rule.axis in contract.axes else 1
-    program = lower(model, {rule.axis: frames, **dict.fromkeys(batch_names(contract), 1)})
-    return _Generator(name, contract, program, int8).generated(
-        path.name, hashlib.sha256(content).hexdigest(), frames
+    phases = find_phases(model, contract, dict.fromkeys(batch_names(contract), 1))
+    return _Generator(name, contract, phases, int8).generated(
+        path.name, hashlib.sha256(content).hexdigest()
     )
 
 
@@ -147,9 +149,18 @@ def axes_of(spec: TensorSpec, contract: GraphContract) -> tuple[int | None, int 
     return (row[0] if row else None), (frame[0] if frame else None)
 
 
+def rate_axis(spec: TensorSpec, contract: GraphContract) -> int | None:
+    """The axis of time, or of frames that come at another rate; None where there is none."""
+    time = axes_of(spec, contract)[1]
+    known = batch_names(contract).union(*(given.dims for given in contract.inputs))
+    others = [n for n, dim in enumerate(spec.dims) if isinstance(dim, str) and dim not in known]
+    return time if time is not None or not others else others[0]
+
+
 class _Generator:
-    def __init__(self, name: str, contract: GraphContract, program: Program, int8: bool) -> None:
-        self.name, self.contract, self.program, self.int8 = name, contract, program, int8
+    def __init__(self, name: str, contract: GraphContract, phases: Phases, int8: bool) -> None:
+        self.name, self.contract, self.phases, self.int8 = name, contract, phases, int8
+        program = phases.steady
         self.prefix = prefix_of(name)
         self.reset = contract.stream.reset if contract.stream is not None else None
         self.states = {pair.input: pair for pair in contract.states}
@@ -159,12 +170,11 @@ class _Generator:
             self._input(value) for value in program.inputs
             if value.name not in self.states and value.name != self.reset
         ]  # fmt: skip
-        named = zip(contract.outputs, program.outputs, strict=True)
-        self.answers = [(spec, value) for spec, value in named if spec.name not in self.after]
         self.outputs = [
             Tensor(spec.name, self._free(spec.name), value.dtype, value.shape, spec.meaning)
-            for spec, value in self.answers
+            for spec, value in self._answers(program)
         ]
+        self.starts, self.uneven = self._frames_at_first()
         self.fields = [
             Tensor(
                 value.name, c_name(value.name, set()), value.dtype, value.shape,
@@ -172,8 +182,25 @@ class _Generator:
             )
             for value in program.inputs if value.name in self.states
         ]  # fmt: skip
-        self.memory = Memory(program, self._held())
-        self.code = Code(self.prefix, self.memory, int8)
+        self.memories = [Memory(each, self._held(each)) for each in (*phases.starts, program)]
+        self.code = Code(self.prefix, self.memories[0], int8)
+
+    def _answers(self, program: Program) -> list[tuple[TensorSpec, Value]]:
+        named = zip(self.contract.outputs, program.outputs, strict=True)
+        return [(spec, value) for spec, value in named if spec.name not in self.after]
+
+    def _frames_at_first(self) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+        """(frames that the first steps give, their axis) of outputs that not all of them fill."""
+        whole = self._answers(self.phases.steady)
+        found: dict[str, tuple[int, ...]] = {}
+        axes: dict[str, int] = {}
+        for place, (spec, value) in enumerate(whole):
+            shapes = [self._answers(each)[place][1].shape for each in self.phases.starts]
+            for axis, size in enumerate(value.shape):
+                if any(shape[axis] != size for shape in shapes):
+                    found[spec.name] = tuple(shape[axis] for shape in shapes)
+                    axes[spec.name] = axis
+        return found, axes
 
     def _free(self, name: str) -> str:
         found = c_name(name, self.taken)
@@ -191,31 +218,38 @@ class _Generator:
         initial = self.states[value.name].initial
         return literal(value.dtype.type(initial).item(), value.dtype) if initial else "0"
 
-    def _held(self) -> dict[Value, str]:
+    def _held(self, program: Program) -> dict[Value, str]:
         """Memory that is not working memory: parameters and states."""
         held: dict[Value, str] = {}
         fields = {field.name: field.c_name for field in self.fields}
         inputs = {tensor.name: tensor.c_name for tensor in self.inputs}
-        for value in self.program.inputs:
+        for value in program.inputs:
             if value.name in fields:
                 held[value] = f"s->{fields[value.name]}"
             elif value.name == self.reset:
                 held[value] = "(&s->start)"
             else:
                 held[value] = inputs[value.name]
-        for tensor, (_, value) in zip(self.outputs, self.answers, strict=True):
+        for tensor, (_, value) in zip(self.outputs, self._answers(program), strict=True):
             if value.constant is None and value.root not in held:
                 held[value.root] = tensor.c_name
         return held
 
-    def generated(self, file: str, sha256: str, frames: int) -> Generated:
-        operations = [self._written(operation) for operation in self.program.operations]
-        ending = self._ending()
+    def generated(self, file: str, sha256: str) -> Generated:
+        frames, counter = self.phases.frames, self.phases.counter
+        programs = (*self.phases.starts, self.phases.steady)
+        blocks = []
+        for program, memory in zip(programs, self.memories, strict=True):
+            self.code.begin(memory)
+            self.code.macs = 0
+            operations = [self._written(operation) for operation in program.operations]
+            blocks.append({"operations": operations, "ending": self._ending(program)})
         memories = [
             {"type": kind, "name": f"{use}_{kind}", "size": size}
-            for use, sizes in (("work", self.memory.sizes), ("scratch", self.memory.scratch_sizes))
-            for kind, size in sizes.items()
-        ]
+            for use, sizes in (("work", [memory.sizes for memory in self.memories]),
+                               ("scratch", [memory.scratch_sizes for memory in self.memories]))
+            for kind, size in _largest(sizes).items()
+        ]  # fmt: skip
         values: dict[str, Any] = {
             "name": self.name, "p": self.prefix, "P": self.prefix.upper(), "header": HEADER,
             "producer": f"rnn-edge {VERSION}", "file": file, "sha256": sha256, "frames": frames,
@@ -224,48 +258,74 @@ class _Generator:
             "weight_bytes": self.code.tables.bytes, "tables": self.code.tables.tables,
             "kernels": [list(key) for key in sorted(self.code.kernels)],
             "tile": TILE, "round": ROUND,
-            "operations": operations, "ending": ending,
+            "blocks": blocks, "partial": self.partial,
+            "counter": None if counter is None else c_name(counter, set()),
         }  # fmt: skip
         sources = {name: render(_TEMPLATES / f"{name}.jinja", values) for name in (HEADER, SOURCE)}
         return Generated(
             self.name, self.prefix, self.contract, sha256, frames,
             tuple(self.inputs), tuple(self.outputs), tuple(self.fields),
             self.reset is not None, self.int8, self.code.tables.bytes, self.code.macs, sources,
+            self.starts, counter,
         )  # fmt: skip
 
     def _written(self, operation: Operation) -> Mapping[str, Any]:
         if operation.kind not in WRITERS:
             raise refuse(operation.kind, operation.name, "it is not among those that are")
         self.code.lines = []
-        self.memory.begin_operation()
+        self.code.memory.begin_operation()
         WRITERS[operation.kind](self.code, operation)
         name = operation.name.replace("*/", "")
         return {"kind": operation.kind, "name": name, "lines": self.code.lines}
 
-    def _ending(self) -> Sequence[str]:
+    @property
+    def partial(self) -> dict[str, str]:
+        """The field that tells how many frames a step gave, by the C name of an output."""
+        return {
+            tensor.c_name: f"frames_of_{tensor.c_name}"
+            for tensor in self.outputs
+            if tensor.name in self.starts
+        }
+
+    def _ending(self, program: Program) -> Sequence[str]:
         """Answers that lie elsewhere to where they are wanted; then the states move on."""
-        code = self.code
+        code, counter = self.code, self.phases.counter
         code.lines = []
-        self.memory.begin_operation()
-        for tensor, (_, value) in zip(self.outputs, self.answers, strict=True):
+        code.memory.begin_operation()
+        for tensor, (_, value) in zip(self.outputs, self._answers(program), strict=True):
+            if tensor.name in self.starts:
+                frames = value.shape[self.uneven[tensor.name]]
+                code.put(f"s->{self.partial[tensor.c_name]} = {frames};")
             if code.array(value) != tensor.c_name:
                 code.copy_all(tensor.c_name, code.array(value), value.size, value.dtype)
         moves = []
-        for spec, value in zip(self.contract.outputs, self.program.outputs, strict=True):
+        for spec, value in zip(self.contract.outputs, program.outputs, strict=True):
             if spec.name not in self.after:
+                continue
+            if self.after[spec.name].input == counter:
+                code.put(f"s->{c_name(counter, set())}[0] += {self.phases.frames};")
                 continue
             target = f"s->{c_name(self.after[spec.name].input, set())}"
             place = code.array(value)
             if place == target:
                 continue
             if value.constant is None and value.root.name in self.states:
-                aside = self.memory.scratch(c_type(value.dtype), value.size)
+                aside = code.memory.scratch(c_type(value.dtype), value.size)
                 code.copy_all(aside, place, value.size, value.dtype)
                 place = aside
             moves.append((target, place, value))
         for target, place, value in moves:
             code.copy_all(target, place, value.size, value.dtype)
         return code.lines
+
+
+def _largest(sizes: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """The largest size of each kind: programs do not run at once."""
+    found: dict[str, int] = {}
+    for each in sizes:
+        for kind, size in each.items():
+            found[kind] = max(found.get(kind, 0), size)
+    return found
 
 
 def _wrong(spec: TensorSpec, value: Value, name: str) -> str:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,10 @@ class Library:
     inputs: tuple[Part, ...]
     outputs: tuple[Part, ...]
     states: tuple[Part, ...]
+    #: Frames that the first steps of a sequence give, by output; those after them give all.
+    starts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    #: The state that counts the frames before a step, where there are such first steps.
+    counter: str | None = None
 
 
 def open_library(
@@ -104,6 +108,8 @@ def _build(generated: Generated, compiler: str, folder: Path) -> None:
         "inputs": [_describe(tensor) for tensor in generated.inputs],
         "outputs": [_describe(tensor) for tensor in generated.outputs],
         "states": [_describe(tensor) for tensor in generated.states],
+        "starts": generated.starts,
+        "counter": generated.counter,
     }
     (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
@@ -121,7 +127,10 @@ def _read(folder: Path) -> Library:
         )
         for kind in ("inputs", "outputs", "states")
     }
-    return Library(folder / _LIBRARY, about["frames"], **parts)
+    starts = {name: tuple(counts) for name, counts in about["starts"].items()}
+    return Library(
+        folder / _LIBRARY, about["frames"], **parts, starts=starts, counter=about["counter"]
+    )
 
 
 def _move(folder: Path, place: Path) -> None:

@@ -16,12 +16,14 @@ MOST_FRAMES = 16
 _RESHAPING = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"}
 
 
-def lower(model: Any, sizes: Mapping[str, int]) -> Program:
-    """``sizes`` gives every named axis of the inputs a number.
+def lower(
+    model: Any, sizes: Mapping[str, int], known: Mapping[str, np.ndarray] | None = None
+) -> Program:
+    """``sizes`` gives every named axis of the inputs a number, ``known`` some inputs' content.
 
     Raises IntegrationError, naming the node, where a shape depends on values.
     """
-    return _Lowering(model).program(sizes)
+    return _Lowering(model).program(sizes, known or {})
 
 
 def refuse(kind: str, name: str, what: str) -> IntegrationError:
@@ -68,13 +70,14 @@ class _Lowering:
         self.operations: list[Operation] = []
         self.made = 0
 
-    def program(self, sizes: Mapping[str, int]) -> Program:
+    def program(self, sizes: Mapping[str, int], known: Mapping[str, np.ndarray]) -> Program:
         graph = self.model.graph
         scope = self._constants(graph)
         inputs = []
         for info in graph.input:
             if info.name not in scope:
                 scope[info.name] = self._input(info, sizes)
+                scope[info.name].constant = known.get(info.name)
                 inputs.append(scope[info.name])
         self._run(graph.node, scope)
         outputs = [scope[info.name] for info in graph.output]

@@ -32,7 +32,9 @@ class Tables:
         self.bytes = 0
 
     def add(self, array: np.ndarray) -> str:
-        """The name of the table with this content."""
+        """The name of the table with this content; C has none without elements."""
+        if not array.size:
+            return "NULL"
         array = np.ascontiguousarray(array)
         key = (array.dtype.name, array.tobytes())
         if key not in self._names:

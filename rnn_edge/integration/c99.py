@@ -61,9 +61,9 @@ def golden_header(generated: Generated, frames: Frames) -> str:
     ]
     for tensor, array in zip(generated.inputs, frames.inputs, strict=True):
         lines.append(_table(f"golden_{tensor.c_name}", array))
-    for tensor, array, known in zip(generated.outputs, frames.outputs, frames.known, strict=True):
+    for tensor, array, sizes in zip(generated.outputs, frames.outputs, frames.sizes, strict=True):
         lines.append(_table(f"golden_{tensor.c_name}", array))
-        lines.append(_table(f"golden_has_{tensor.c_name}", np.array(known)))
+        lines.append(_table(f"golden_size_{tensor.c_name}", np.array(sizes, np.int32)))
     for tensor, array in zip(generated.states, frames.states, strict=True):
         lines.append(_table(f"golden_state_{tensor.c_name}", array))
     return "\n".join(lines) + "\n"
@@ -90,6 +90,7 @@ def _values(generated: Generated, frames: Frames | None) -> dict[str, Any]:
         "int8": generated.int8,
         "weight_bytes": generated.weight_bytes,
         "macs": generated.macs,
+        "partial": [t.c_name for t in generated.outputs if t.name in generated.starts],
         "has_golden": frames is not None,
         "tolerance": f"{INT8_TOLERANCE if generated.int8 else TOLERANCE:g}",
         "is_float": _is_float,

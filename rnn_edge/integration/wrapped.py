@@ -12,6 +12,7 @@ import numpy as np
 
 from rnn_edge.bundle import Bundle
 from rnn_edge.c99.generation import Generated, Tensor, generate
+from rnn_edge.errors import IntegrationError
 from rnn_edge.integration.c99 import INT8_TOLERANCE, TOLERANCE
 from rnn_edge.integration.golden_frames import Frames, golden_frames
 from rnn_edge.integration.program import TEMPLATES, write_files
@@ -31,6 +32,12 @@ class Wrapping:
     @classmethod
     def of(cls, source: Bundle | Path, int8: bool) -> Wrapping:
         generated = generate(source, int8=int8)
+        if generated.starts:
+            raise IntegrationError(
+                "a stream must give the same number of frames each step for this host, "
+                f"{generated.name} gives fewer of {', '.join(generated.starts)} at first. "
+                "Use host c99 or c."
+            )
         frames = golden_frames(source, generated) if isinstance(source, Bundle) else None
         return cls(generated, frames)
 
@@ -91,8 +98,8 @@ def package_name(name: str, keywords: Collection[str]) -> str:
 def _numbers(frames: Frames) -> bytes:
     """Starts, inputs, outputs with what is known of them, states: little-endian, back to back."""
     arrays: list[Any] = [np.array(frames.starts), *frames.inputs]
-    for array, known in zip(frames.outputs, frames.known, strict=True):
-        arrays += [array, np.array(known)]
+    for array, sizes in zip(frames.outputs, frames.sizes, strict=True):
+        arrays += [array, np.array(sizes) > 0]
     arrays += frames.states
     return b"".join(
         np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes() for array in arrays

@@ -73,6 +73,7 @@ class NativeBatch:
 
     def run(self, plan: NativePlan, copy: bool = True) -> list[np.ndarray]:
         """Run a plan that holds its chunk."""
+        begun = self.steps_so_far()
         if plan.run():
             raise InputError(
                 f"a chunk must hold what the contract of {self.form.contract.file} allows, "
@@ -81,7 +82,7 @@ class NativeBatch:
         if self.some_fresh:
             self.fresh[...] = False
             self.some_fresh = False
-        return plan.answers(copy)
+        return plan.answers(copy, begun)
 
     def context(self) -> dict[str, np.ndarray]:
         """The context as it is held; not to be written into."""
@@ -104,12 +105,23 @@ class NativeBatch:
 
     def set_states(self, states: Mapping[str, np.ndarray], fresh: np.ndarray | None) -> None:
         """Other values of the same shapes; ``fresh`` None where a graph takes no reset."""
+        counter, frames = self.library.counter, self.library.frames
+        if counter is not None and int(states[counter].item()) % frames:
+            raise InputError(
+                f"a state must be one after a multiple of {frames} frames with the engine 'c', "
+                f"{counter} is {int(states[counter].item())}. Use the engine 'onnxruntime'."
+            )
         for name, field in self._fields.items():
             field[...] = states[name]
         self.fresh[...] = False if fresh is None else fresh
         self.some_fresh = bool(self.fresh.any())
         if self._flags is not None:
             self._flags[...] = self.fresh
+
+    def steps_so_far(self) -> int:
+        """How many steps the rows have come, where the library counts them."""
+        counter = self.library.counter
+        return 0 if counter is None else int(self._fields[counter].flat[0]) // self.library.frames
 
     def _pair(self, name: str) -> StatePair:
         return next(pair for pair in self.form.states if pair.input == name)
@@ -138,6 +150,7 @@ class NativePlan:
         }
         self._inputs = [self._blocks[spec.name] for spec in form.chunk if spec.name in self._blocks]
         self._outputs = [self._blocks[spec.name] for spec in form.outputs]
+        self._starts = [library.starts.get(spec.name, ()) for spec in form.outputs]
         self._named = {spec.name: self._blocks[spec.name] for spec in form.context}
         self.put_context(context)
         blocks = list(self._blocks.values())
@@ -163,7 +176,7 @@ class NativePlan:
         )
         self.quick: QuickPush = (
             self._quick_push(batch, form.chunk[0], views[0], ready)
-            if direct and len(views) == 1 and len(ready) == len(form.outputs)
+            if direct and len(views) == 1 and len(ready) == len(form.outputs) and not library.starts
             else (lambda chunk, copy: None)
         )
 
@@ -181,9 +194,15 @@ class NativePlan:
         found: int = self._code(*self._arguments)
         return found
 
-    def answers(self, copy: bool = True) -> list[np.ndarray]:
-        """What the last run gave; without ``copy``, the buffers that the next run writes into."""
-        return [block.get(copy) for block in self._outputs]
+    def answers(self, copy: bool = True, begun: int = 0) -> list[np.ndarray]:
+        """What the last run gave; without ``copy``, the buffers that the next run writes into.
+
+        ``begun`` steps came before it: the first ones of a sequence may give fewer frames.
+        """
+        return [
+            block.get(copy) if begun >= len(starts) else block.get_begun(starts[begun:])
+            for block, starts in zip(self._outputs, self._starts, strict=True)
+        ]
 
     def _quick_push(
         self, batch: NativeBatch, spec: TensorSpec, target: np.ndarray, arrays: list[np.ndarray]
@@ -241,6 +260,7 @@ class _Block:
             0 if time is None else part.size,
         )
         block = self.memory.view(part.dtype).reshape(own_rows, own_steps, *part.shape)
+        self._block, self._axes = block, (row, time)
         # Its axes in the contract's order: the rows in the place of the step's one row, the steps
         # before the step's frames.
         order = list(range(2, block.ndim))
@@ -264,6 +284,19 @@ class _Block:
         if self.view is not None:
             return self.view.copy() if copy else self.view
         return self._arranged.reshape(self._shape)
+
+    def get_begun(self, starts: Sequence[int]) -> np.ndarray:
+        """The frames of steps of which the first give ``starts`` frames, packed in their places."""
+        row, time = self._axes
+        assert time is not None
+        rows, steps, *shape = self._block.shape
+        parts = []
+        for step in range(steps):
+            shape[time] = starts[step] if step < len(starts) else self._block.shape[2 + time]
+            flat = self._block[:, step].reshape(rows, -1)[:, : math.prod(shape)]
+            part = flat.reshape(rows, *shape)
+            parts.append(part[0] if row is None else np.moveaxis(part, 0, row).squeeze(row + 1))
+        return np.concatenate(parts, time)
 
 
 def _time_axis(spec: TensorSpec, batch: NativeBatch) -> int | None:

@@ -22,6 +22,7 @@ import rnn_edge
 from rnn_edge.bundle import Bundle
 from rnn_edge.errors import InputError, IntegrationError
 from rnn_edge.integration import integrate
+from rnn_edge.models.speech_recognizer import SpeechRecognizer
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Werror"]
 SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -45,6 +46,19 @@ class ConvolutionAndGru(nn.Module):
         return torch.softmax(logits, -1)
 
 
+class Downsampled(nn.Module):
+    """A frame for every 4; the first after 9."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv1d(7, 8, 5, stride=2), nn.ReLU(), nn.Conv1d(8, 6, 3, 2))
+        self.core = nn.LSTM(6, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.core(self.conv(x.transpose(1, 2)).transpose(1, 2))[0]
+        return y
+
+
 class Layers(nn.Module):
     def __init__(self, core: nn.Module) -> None:
         super().__init__()
@@ -59,6 +73,20 @@ def export_layers(core: nn.Module, folder: Path) -> Bundle:
     torch.manual_seed(3)
     axes = [("batch", "sequence", None)]
     return rnn_edge.export(Layers(core).eval(), (torch.randn(2, 5, 7),), folder, axes=axes)
+
+
+def export_frames(module: nn.Module, example: Tensor, folder: Path) -> Bundle:
+    axes = [("batch", "sequence", *[None] * (example.dim() - 2))]
+    return rnn_edge.export(module.eval(), (example,), folder, axes=axes)
+
+
+def export_speech(folder: Path) -> Bundle:
+    """Log-mel features of samples, a strided convolution, a layer."""
+    torch.manual_seed(5)
+    module = SpeechRecognizer(
+        1600, [0.1] * 6, [1.2] * 6, 5, cell="gru", hidden_size=8, bidirectional=False, num_layers=1
+    )
+    return export_frames(module, torch.randn(2, 640), folder)
 
 
 def export_conv(folder: Path) -> Bundle:
@@ -76,7 +104,12 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
         "lstm_projected": nn.LSTM(7, 8, proj_size=3, batch_first=True),
     }
     found = {name: export_layers(core, root / name) for name, core in cores.items()}
-    return {**found, "conv": export_conv(root / "conv")}
+    return {
+        **found,
+        "conv": export_conv(root / "conv"),
+        "down": export_frames(Downsampled(), torch.randn(2, 40, 7), root / "down"),
+        "speech": export_speech(root / "speech"),
+    }
 
 
 def build(compiler: str, folder: Path, *flags: str, sources: tuple[str, ...] = ()) -> Path:
@@ -95,7 +128,7 @@ def worst_error(text: str) -> float:
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("own_math", [0, 1])
-@pytest.mark.parametrize("name", ["rnn", "lstm", "lstm_projected", "conv"])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "lstm_projected", "conv", "down", "speech"])
 def test_stacks_equal_eager_torch(
     stacks: dict[str, Bundle], name: str, compiler: str, own_math: int, tmp_path: Path
 ) -> None:

@@ -61,6 +61,28 @@ class ChannelsFirst(nn.Module):
         return y.transpose(1, 2), y[:, -1]
 
 
+class Strided(nn.Module):
+    """Two strides, a layer, its last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.first, self.second = nn.Conv1d(3, 6, 6, stride=2), nn.Conv1d(6, 4, 3, stride=3)
+        self.core = nn.GRU(4, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = torch.relu(self.second(torch.relu(self.first(x.transpose(1, 2)))))
+        y = self.core(y.transpose(1, 2))[0]
+        return y, y[:, -1]
+
+
+class Likeliest(nn.Module):
+    """The two largest features of each frame."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.topk(2).values
+
+
 def frames(batch: int, time: int) -> np.ndarray:
     return RANDOM.normal(size=(batch, time, stream_bundles.FEATURES)).astype(np.float32)
 
@@ -241,8 +263,45 @@ def test_what_is_not_there_is_said(bundles, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_graph_that_has_no_c_is_refused_by_its_operator(tmp_path: Path) -> None:
-    bundle = stream_bundles.write_convolution(tmp_path / "late")
+    axes = [("batch", "sequence", None)]
+    bundle = rnn_edge.export(Likeliest(), torch.randn(2, 5, 4), tmp_path / "likeliest", axes=axes)
     with pytest.raises(
-        IntegrationError, match=r"^operator Slice .* must be one that can be written"
+        IntegrationError, match=r"^operator TopK .* must be one that can be written"
     ):
         StreamSession(bundle, engine="c")
+
+
+@pytest.fixture(scope="module")
+def strided(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A frame of the answer for every 6 of the input, the first one after 10."""
+    folder = tmp_path_factory.mktemp("strided") / "bundle"
+    axes = [("batch", "sequence", None)]
+    return rnn_edge.export(Strided().eval(), torch.randn(2, 40, 3), folder, axes=axes)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_strides_take_as_many_frames_a_step(strided: Bundle, batch: int) -> None:
+    stream = StreamSession(strided, batch=batch, engine="c")
+    x = RANDOM.normal(size=(batch, 60, 3)).astype(np.float32)
+    for _ in range(2):
+        parts = [stream.push(part) for part in np.split(x, [6, 12, 30, 36], 1)]
+        assert [part[0].shape[1] for part in parts] == [0, 1, 3, 1, 4]
+        with torch.no_grad():
+            y, last = (answer.numpy() for answer in Strided().eval()(torch.from_numpy(x)))
+        np.testing.assert_allclose(np.concatenate([p[0] for p in parts], 1), y, atol=EPSILON)
+        np.testing.assert_allclose(parts[-1][1], last, atol=EPSILON)
+        stream.reset()
+    with pytest.raises(InputError, match="must be a multiple of 6 with the engine 'c', got 4"):
+        stream.push(x[:, :4])
+
+
+def test_a_state_between_steps_is_not_taken(strided: Bundle) -> None:
+    native, other = (StreamSession(strided, engine=engine) for engine in ("c", "onnxruntime"))
+    x = RANDOM.normal(size=(1, 36, 3)).astype(np.float32)
+    native.push(x[:, :12])
+    other.push(x[:, :13])
+    with pytest.raises(InputError, match=r"one after a multiple of 6 frames .* step_0 is 13"):
+        native.state = other.state
+    other.state = native.state
+    ends = [stream.push(x[:, 12:])[0] for stream in (native, other)]
+    np.testing.assert_allclose(*ends, atol=EPSILON)
