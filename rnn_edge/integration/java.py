@@ -37,7 +37,7 @@ def write(source: Bundle | Path, folder: Path, int8: bool = False) -> dict[str, 
     package = package_name(wrapping.generated.name, KEYWORDS)
     tensors = (*values["inputs"], *values["outputs"], *values["states"])
     getters = sorted({(tensor.kind, tensor.getter) for tensor in tensors})
-    values |= {"java_package": package, "getters": getters}
+    values |= {"java_package": package, "getters": getters, "literal": literal}
     found = render_folder(TEMPLATES / "java", values)
     files = {name.replace("src/", f"src/{package}/"): text for name, text in found.items()}
     if wrapping.frames is None:
@@ -57,3 +57,15 @@ def describe(tensor: Tensor) -> dict[str, Any]:
         "number": f"j{kind}",
         "array": f"j{kind}Array",
     }
+
+
+def literal(text: str) -> str:
+    """A string literal of Java in ASCII; octal where \\u would end the line or the literal."""
+    units = text.encode("utf-16-be")
+    codes = [int.from_bytes(units[place : place + 2]) for place in range(0, len(units), 2)]
+    plain = (
+        chr(code) if 32 <= code < 127 and chr(code) not in '"\\' else
+        f"\\{code:03o}" if code < 127 else f"\\u{code:04x}"
+        for code in codes
+    )  # fmt: skip
+    return f'"{"".join(plain)}"'

@@ -32,7 +32,7 @@ def write(source: Bundle | Path, folder: Path, int8: bool = False) -> dict[str, 
     values = wrapping.values(describe)
     crate = package_name(wrapping.generated.name, KEYWORDS)
     tensors = (*values["inputs"], *values["outputs"], *values["states"])
-    values |= {"crate": crate, "package": crate.replace("_", "-")}
+    values |= {"crate": crate, "package": crate.replace("_", "-"), "literal": literal}
     values |= {"kinds": sorted({tensor.kind for tensor in tensors})}
     files = render_folder(TEMPLATES / "rust", values)
     if wrapping.frames is None:
@@ -45,3 +45,9 @@ def describe(tensor: Tensor) -> dict[str, Any]:
     kind = _KINDS[tensor.dtype.name]
     zero = "false" if kind == "bool" else "0.0" if kind[0] == "f" else "0"
     return {"own": own_name(tensor, KEYWORDS), "kind": kind, "zero": f"{zero}"}
+
+
+def literal(text: str) -> str:
+    """A string literal of Rust in plain ASCII."""
+    plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\u{{{ord(c):x}}}" for c in text)
+    return f'"{"".join(plain)}"'

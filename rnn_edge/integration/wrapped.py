@@ -16,6 +16,7 @@ from rnn_edge.errors import IntegrationError
 from rnn_edge.integration.c99 import INT8_TOLERANCE, TOLERANCE
 from rnn_edge.integration.golden_frames import Frames, golden_frames
 from rnn_edge.integration.program import TEMPLATES, write_files
+from rnn_edge.integration.words import Words
 from rnn_edge.rendering import render_folder
 from rnn_edge.version import VERSION
 
@@ -28,6 +29,7 @@ class Wrapping:
 
     generated: Generated
     frames: Frames | None
+    words: Words
 
     @classmethod
     def of(cls, source: Bundle | Path, int8: bool) -> Wrapping:
@@ -38,8 +40,9 @@ class Wrapping:
                 f"{generated.name} gives fewer of {', '.join(generated.starts)} at first. "
                 "Use host c99 or c."
             )
-        frames = golden_frames(source, generated) if isinstance(source, Bundle) else None
-        return cls(generated, frames)
+        if isinstance(source, Bundle):
+            return cls(generated, golden_frames(source, generated), Words.of(source))
+        return cls(generated, None, Words())
 
     def values(self, describe: Callable[[Tensor], Mapping[str, Any]]) -> dict[str, Any]:
         """What templates may use; ``describe`` gives a tensor's words of the language."""
@@ -57,11 +60,13 @@ class Wrapping:
             "has_golden": self.frames is not None,
             "steps": 0 if self.frames is None else len(self.frames.starts),
             "tolerance": f"{INT8_TOLERANCE if made.int8 else TOLERANCE:g}",
+            **self.words.values(),
         }
 
     def write(self, folder: Path, files: Mapping[str, str], values: Mapping[str, Any]) -> None:
         """``files``, the C and its glue in ``native/``, and the golden frames as numbers."""
         native = {**self.generated.sources, **render_folder(TEMPLATES / "wrapped", values)}
+        native |= self.words.render(values)
         write_files(folder, {**files, **{f"native/{name}": t for name, t in native.items()}})
         if self.frames is not None:
             (folder / GOLDEN).write_bytes(_numbers(self.frames))
