@@ -15,7 +15,8 @@ from rnn_edge.c99.tables import Tables, literal, packed, quantised
 
 # Weights fewer than these cost more as int8, in code and time, than they save.
 _FEWEST_INT8 = 128
-_MOST_INT16 = 32767
+# So that the upper byte of two, the lower one being signed, fits eight bits too.
+_MOST_INT16 = 127 * 256 + 127
 _MOST_INT32 = 2**31 - 1
 
 

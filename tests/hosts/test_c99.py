@@ -165,6 +165,52 @@ def test_tasks_equal_eager_torch(
     assert worst_error(output) < 4e-6
 
 
+STEPS = r"""
+#include "model.h"
+#include <stdio.h>
+
+static {name}_state state;
+
+int main(void)
+{{
+    {type} x[{size}];
+    static float y[{answer}];
+    {name}_init(&state);
+    for (int step = 0; step < 40; step++) {{
+        for (int i = 0; i < {size}; i++) x[i] = ({type})({value});
+        if ({name}_step(&state, x, y)) return 1;
+        for (int i = 0; i < {answer}; i++) printf("%a\n", (double)y[i]);
+    }}
+    return 0;
+}}
+"""
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "conv"])
+def test_instructions_for_bytes_give_the_same_sums(
+    stacks: dict[str, Bundle], name: str, compiler: str, tmp_path: Path
+) -> None:
+    need(compiler)
+    flags = call(compiler, "-march=native", "-dM", "-E", "-x", "c", "/dev/null", cwd=tmp_path)
+    if "__AVX512VNNI__" not in flags.stdout:
+        pytest.skip("this processor has no AVX512-VNNI")
+    integrate(stacks[name], "c99", tmp_path, int8=True)
+    header = (tmp_path / "model.h").read_text()
+    size, answer = map(int, re.findall(r"#define \w+_SIZE (\d+)", header))
+    kind = {"rnn": "float", "lstm": "float", "conv": "int64_t"}[name]
+    value = "step * i % 300" if kind == "int64_t" else "(step * 7 + i * 3) % 11 / 3.0 - 1.5"
+    source = STEPS.format(name=name, type=kind, size=size, answer=answer, value=value)
+    (tmp_path / "steps.c").write_text(source)
+    told = []
+    for native in ((), ("-march=native",)):
+        exact = ("-O2", "-ffp-contract=off", "-fsanitize=address,undefined", *native)
+        program = build(compiler, tmp_path, *exact, sources=("steps.c",))
+        told.append(call(program, cwd=tmp_path).stdout)
+    assert told[0] == told[1]
+    assert told[0].count("\n") == 40 * answer
+
+
 def test_int8_is_smaller_and_near(stacks: dict[str, Bundle], tmp_path: Path) -> None:
     for name in ("lstm", "conv"):
         exact = integrate(stacks[name], "c99", tmp_path / f"{name}-float").about["weights"]
