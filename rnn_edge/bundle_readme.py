@@ -22,6 +22,9 @@ from rnn_edge.contract import (
     ValueDecoder,
 )
 
+# Steps of the two rows that stand one after the other in a snippet.
+_JOINED = 16
+
 
 def render_readme(contract: Contract) -> str:
     """Markdown that tells an app developer how to call the bundle's model."""
@@ -40,6 +43,10 @@ def render_readme(contract: Contract) -> str:
     before_after = _front_end(contract) + _decoder(contract)
     if before_after:
         parts.append("## Before and after\n\n" + "\n".join(f"- {line}" for line in before_after))
+    pipeline = contract.graphs.get("pipeline")
+    if pipeline is not None:
+        parts.append("## Raw input to answer in one run\n\n" + _whole(pipeline))
+        parts.append("```python\n" + _snippet(pipeline) + "```")
     parts.append("## In Python\n\n```python\n" + _snippet(graph) + "```")
     stream = contract.graphs.get("stream")
     if stream is not None and stream.stream is not None:
@@ -53,6 +60,24 @@ def render_readme(contract: Contract) -> str:
         parts.append("## Generating\n\n" + _generating(generate))
         parts.append("```python\n" + _snippet(generate) + "```")
     return "\n\n".join(parts) + "\n"
+
+
+def _whole(graph: GraphContract) -> str:
+    """What an app gives to the graph that has front end and decoder inside."""
+    joined = [spec for spec in graph.inputs if spec.splits]
+    lines = [f"`{graph.file}` has all of that inside:", "", _table(graph.inputs), ""]
+    lines += [_table(graph.outputs), ""]
+    lines += [
+        f"- `{graph.inputs[0].name}` holds all rows without padding, and `{spec.name}` the size of "
+        "each."
+        for spec in joined
+    ]
+    lines += [
+        "- A row that is empty, shorter than the model takes, or holds NaN or infinity has no "
+        "answer: empty strings and NaN. No row depends on another.",
+        "- Check: `pipeline/test_data_set_0` is a call with the right answers.",
+    ]
+    return "\n".join(lines)
 
 
 def _generating(graph: GraphContract) -> str:
@@ -185,9 +210,17 @@ def _snippet(graph: GraphContract) -> str:
     ]
     sizes = {axis: 2 if axis == "batch" else max(8, limits.minimum)
              for axis, limits in graph.axes.items()}  # fmt: skip
+    joined = {spec.splits for spec in graph.inputs}
     for spec in graph.inputs:
-        shape = [sizes.get(dim, 1) if isinstance(dim, str) else dim for dim in spec.dims]
-        if spec.lengths_of:
+        shape = [
+            dim if isinstance(dim, int) else _JOINED if dim in joined else sizes.get(dim, 1)
+            for dim in spec.dims
+        ]
+        if spec.dtype == "string":
+            value = 'np.array(["a text", "another"], object)'
+        elif spec.splits:
+            value = f"np.array({[_JOINED // 2] * 2}, np.{spec.dtype})"
+        elif spec.lengths_of:
             value = f"np.full({shape}, {sizes[spec.lengths_of]}, np.{spec.dtype})"
         elif spec.default:
             value = f"np.array({spec.default:g}, np.{spec.dtype})"

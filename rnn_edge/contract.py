@@ -33,6 +33,8 @@ class TensorSpec:
     ``dims`` holds a size for a fixed axis and a name for a dynamic one; axes of one name have one
     size in one call. ``minimum`` and ``maximum`` bound the values (token ids, say), both included.
     ``lengths_of`` names the axis whose valid length, per row, this integer tensor holds.
+    ``splits`` names the axis along which rows stand one after the other: this integer tensor holds
+    the size of each, zeros among them, and they add up to the axis.
     ``default``, of a single number, is what an app gives that has no wish.
     """
 
@@ -44,6 +46,7 @@ class TensorSpec:
     maximum: float | None = None
     lengths_of: str | None = None
     default: float | None = None
+    splits: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

@@ -24,6 +24,7 @@ from rnn_edge.contract import (
 from rnn_edge.errors import ExportError, InputError
 from rnn_edge.extras import import_extra
 from rnn_edge.generating import GeneratePart, add_generator, write_generator
+from rnn_edge.pipelining import PipelinePart, add_pipeline, write_pipeline
 from rnn_edge.streaming import (
     StreamPart,
     StreamWish,
@@ -79,6 +80,7 @@ def export(
     stream: bool | Literal["auto"] = "auto",
     time_axis: str | None = None,
     frame_rate: float | None = None,
+    portable: bool = False,
 ) -> Bundle:
     """Export ``module`` to a verified bundle at ``out_dir``; ``module`` itself is not changed.
 
@@ -93,7 +95,9 @@ def export(
     where the module is causal in time, True fails where it is not. ``time_axis`` names the axis of
     time where several are dynamic and none is ``sequence``; ``frame_rate`` says how many of its
     frames a second has. Where ``decoder`` reads next characters, generate.onnx is written, which
-    continues prompts in one run.
+    continues prompts in one run. Where ``front_end`` and ``decoder`` have a form inside a graph,
+    pipeline.onnx is written, which takes what an app has and gives what a person reads; texts as
+    strings, or with ``portable`` as int32 code points, for standard operators alone.
 
     Raises ExportError when the module cannot be expressed, VerificationError when the graph does
     not give its answers at other sizes, StreamError when it cannot run in chunks as asked; then
@@ -132,6 +136,9 @@ def export(
     if generation.generator is not None:
         graphs["generate"] = generation.generator.contract
     contract = Contract(name or Path(out_dir).resolve().name, graphs, task, front_end, decoder)
+    pipeline = add_pipeline(captured.model, contract, session, portable)
+    if pipeline.graph is not None:
+        contract = replace(contract, graphs={**graphs, "pipeline": pipeline.graph.contract})
 
     def fill(folder: Path) -> None:
         from rnn_edge.verification.golden import write_golden_set
@@ -151,9 +158,12 @@ def export(
             path = folder / part.step.contract.file
             save_graph(part.step.model, part.step.contract, path, contract)
         write_generator(folder, generation, contract)
+        write_pipeline(folder, pipeline, contract)
         (folder / "README.md").write_text(render_readme(contract), encoding="utf-8")
 
-    return write_bundle(out_dir, contract, _evidence(captured, parity, part, generation), fill)
+    return write_bundle(
+        out_dir, contract, _evidence(captured, parity, part, generation, pipeline), fill
+    )
 
 
 def export_checkpoint(
@@ -162,6 +172,7 @@ def export_checkpoint(
     *,
     stream: bool | Literal["auto"] = "auto",
     frame_rate: float | None = None,
+    portable: bool = False,
 ) -> Bundle:
     """Export a trained model to a verified bundle at ``out_dir``; errors are those of export().
 
@@ -183,6 +194,7 @@ def export_checkpoint(
         decoder=deployment.decoder,
         stream=stream,
         frame_rate=deployment.frame_rate if frame_rate is None else frame_rate,
+        portable=portable,
     )
 
 
@@ -293,7 +305,11 @@ def _choose_golden(cases: Sequence[Case]) -> list[Case]:
 
 
 def _evidence(
-    captured: Capture, parity: Parity, part: StreamPart, generation: GeneratePart
+    captured: Capture,
+    parity: Parity,
+    part: StreamPart,
+    generation: GeneratePart,
+    pipeline: PipelinePart,
 ) -> dict[str, Any]:
     return {
         "producer": f"rnn-edge {VERSION}",
@@ -302,6 +318,7 @@ def _evidence(
         "parity": asdict(parity.report),
         "stream": dict(part.evidence),
         "generate": dict(generation.evidence),
+        "pipeline": dict(pipeline.evidence),
     }
 
 

@@ -16,6 +16,7 @@ import rnn_edge
 from rnn_edge import contract
 from rnn_edge.bundle import FORMAT, FORMAT_VERSION, MANIFEST, Bundle, write_bundle
 from rnn_edge.verification.generation import GenerationReport
+from rnn_edge.verification.pipeline import PipelineReport
 from rnn_edge.verification.report import ChunkParity, OutputParity, ParityReport, StreamReport
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -36,6 +37,7 @@ RECORDS = [
     StreamReport,
     ChunkParity,
     GenerationReport,
+    PipelineReport,
 ]
 EVIDENCE: dict[str, Any] = {
     "producer": "rnn-edge 0.1.0",
@@ -48,6 +50,7 @@ EVIDENCE: dict[str, Any] = {
         ("ragged",), 0, (ChunkParity("y", 1e-8, 2e-8, 1e-6, {"batch": 2}, "ragged", True),)
     ).to_dict(),
     "generate": GenerationReport(3, 24, 1e-8, 1e-8).to_dict(),
+    "pipeline": PipelineReport(3, 1e-8).to_dict(),
 }
 WRITERS = [
     tiny_bundles.write_series,

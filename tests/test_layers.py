@@ -24,7 +24,7 @@ LEVELS: list[set[str]] = [
     {"capture", "tasks"},
     {"verification", "checkpoint", "source"},
     {"profiling", "training", "streaming"},
-    {"generating"},
+    {"generating", "pipelining"},
     {"exporting", "stream_file", "integration", "quantization"},
     {"cli"},
 ]

@@ -10,7 +10,7 @@ import click
 
 from rnn_edge.cli.options import frame_rate_option, json_option
 from rnn_edge.cli.output import print_json, say
-from rnn_edge.cli.parity import generation_line, print_parity, stream_line
+from rnn_edge.cli.parity import generation_line, pipeline_line, print_parity, stream_line
 from rnn_edge.cli.source_options import (
     State,
     input_option,
@@ -58,6 +58,11 @@ _ANNOUNCEMENT = "Exporting {} and verifying it at other lengths and batches ..."
 )
 @frame_rate_option
 @click.option(
+    "--portable",
+    is_flag=True,
+    help="pipeline.onnx of standard operators alone: texts as code points, not strings.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -73,6 +78,7 @@ def export(
     stream: bool | None,
     time_axis: str | None,
     frame_rate: float | None,
+    portable: bool,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -99,15 +105,18 @@ def export(
     if own:
         say(_ANNOUNCEMENT.format(source))
         names = {"output_names": list(output_names) or None, "states": dict(states)}
-        streaming = {"stream": wish, "time_axis": time_axis, "frame_rate": frame_rate}
-        bundle = _export_module(source, weights, inputs, target, {**names, **streaming})
+        wishes = {"stream": wish, "time_axis": time_axis, "frame_rate": frame_rate}
+        options = {**names, **wishes, "portable": portable}
+        bundle = _export_module(source, weights, inputs, target, options)
     else:
         from rnn_edge.checkpoint import load_checkpoint
         from rnn_edge.exporting import export_checkpoint
 
         checkpoint = load_checkpoint(source)
         say(_ANNOUNCEMENT.format(source))
-        bundle = export_checkpoint(checkpoint, target, stream=wish, frame_rate=frame_rate)
+        bundle = export_checkpoint(
+            checkpoint, target, stream=wish, frame_rate=frame_rate, portable=portable
+        )
     _show(bundle, as_json)
 
 
@@ -136,13 +145,19 @@ def _export_module(
 
 def _show(bundle: Bundle, as_json: bool) -> None:
     if as_json:
-        found = {key: bundle.evidence[key] for key in ("files", "parity", "stream", "generate")}
+        found = {
+            key: bundle.evidence[key]
+            for key in ("files", "parity", "stream", "generate", "pipeline")
+        }
         print_json({"bundle": str(bundle.path), **found})
         return
     print_parity(bundle.evidence["parity"])
     size = bundle.graph_path().stat().st_size
     click.echo(f"Wrote {bundle.path} ({size:,} bytes of model.onnx).")
     click.echo(stream_line(bundle.contract, bundle.evidence["stream"]))
-    refused = generation_line(bundle.contract, bundle.evidence["generate"])
-    if refused is not None:
-        click.echo(refused)
+    for line in (
+        generation_line(bundle.contract, bundle.evidence["generate"]),
+        pipeline_line(bundle.contract, bundle.evidence["pipeline"]),
+    ):
+        if line is not None:
+            click.echo(line)

@@ -93,6 +93,17 @@ def generation_line(contract: Contract, evidence: Mapping[str, Any]) -> str | No
     return f"No generate.onnx: {' '.join(str(evidence.get('refused', 'not known')).split())}"
 
 
+def pipeline_line(contract: Contract, evidence: Mapping[str, Any]) -> str | None:
+    """Whether there is a graph from raw input to readable answers, or why not."""
+    graph = contract.graphs.get("pipeline")
+    if graph is not None:
+        given, told = (", ".join(map(str, specs)) for specs in (graph.inputs, graph.outputs))
+        return f"Wrote {graph.file}: {given} in, {told} out."
+    if contract.front_end is None or isinstance(contract.decoder, NextCharacterDecoder | None):
+        return None
+    return f"No pipeline.onnx: {' '.join(str(evidence.get('refused', 'not known')).split())}"
+
+
 def describe_rule(rule: StreamRule) -> str:
     """How a stream graph is called, in a line."""
     late = f"{rule.latency} frames late" if rule.latency else "no latency"

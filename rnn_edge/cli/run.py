@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -250,7 +250,7 @@ def _samples(pipeline: Pipeline, given: _Given) -> list[Sample]:
         samples.append(pipeline.read_line(text, source))
     if given.last is None:
         return samples
-    return [replace(sample, sequence=sample.sequence[-given.last :]) for sample in samples]
+    return [sample.last(given.last) for sample in samples]
 
 
 def _prompt(given: _Given, prompt: str | None) -> str | None:

@@ -217,6 +217,12 @@ def _check_values(
     if array.size == 0 or array.dtype.kind not in "iuf":
         return
     least, most = spec.minimum, spec.maximum
+    if spec.splits is not None and spec.splits in sizes and array.sum() != sizes[spec.splits][0]:
+        steps, owner = sizes[spec.splits]
+        raise InputError(
+            f"{spec.name} must add up to the {steps} {spec.splits} of {owner}, they add up to "
+            f"{array.sum()}. Give the size of every row."
+        )
     if spec.lengths_of is not None:
         least = 1 if least is None else max(least, 1)
         size, _ = sizes.get(spec.lengths_of, (None, ""))

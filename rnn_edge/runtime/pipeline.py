@@ -27,6 +27,7 @@ from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.clips import decode_clip, read_frames
 from rnn_edge.runtime.decoders import Answer, decode
 from rnn_edge.runtime.generation import Sampling, generate, write
+from rnn_edge.runtime.pipeline_graph import PIPELINE, PipelineGraph
 from rnn_edge.runtime.session import Session
 from rnn_edge.text_file import decode_text
 
@@ -48,6 +49,14 @@ class Sample:
     sequence: np.ndarray
     note: str = ""
 
+    def last(self, steps: int) -> Sample:
+        """The same, of its last ``steps`` alone."""
+        sequence = self.sequence[-steps:]
+        # Of a text, a step is a character.
+        is_text = len(self.excerpt) == len(self.sequence) and self.sequence.dtype == np.int64
+        excerpt = self.excerpt[-steps:] if is_text else self.excerpt
+        return replace(self, sequence=sequence, excerpt=excerpt)
+
 
 class Pipeline:
     """A bundle, or a lone .onnx file, with its front end and decoder.
@@ -67,6 +76,12 @@ class Pipeline:
         ) or _plain_front_end(self.session.contract, self.session.path)
         self.decoder: Decoder | None = about.decoder if about else None
         self._layout = Layout.of(self.session.contract)
+        bundle = self.session.bundle
+        self._whole = None
+        # Strings have no place on other devices.
+        if bundle is not None and PIPELINE in bundle.contract.graphs and provider == "cpu":
+            whole = Session(bundle, provider, graph=PIPELINE, threads=threads)
+            self._whole = PipelineGraph(whole, bundle.contract)
 
     @property
     def generates(self) -> bool:
@@ -137,6 +152,8 @@ class Pipeline:
         """
         if self.generates:
             raise InputError("a language model continues a prompt, got samples. Use generate().")
+        if self._whole is not None and beam == 1 and not self.generates:
+            return self._whole.answer(samples)
         outputs = self._layout.run(
             self.session, [sample.sequence for sample in samples], self._padding
         )

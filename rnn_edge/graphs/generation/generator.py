@@ -16,9 +16,9 @@ from rnn_edge.contract import AxisLimits, GraphContract, StatePair, TensorSpec
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean
 from rnn_edge.graphs.generation.choice import MODULUS, choose
-from rnn_edge.graphs.generation.writing import Weights, Writer, name_apart, variable
 from rnn_edge.graphs.streaming.step import derive_step
 from rnn_edge.graphs.streaming.stream import Stream
+from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
 
 GENERATE_FILE = "generate.onnx"
 _LARGEST_ID = 2.0**31

@@ -16,11 +16,13 @@ class Weights:
 
     def __init__(self, graph: ir.Graph) -> None:
         self._graph = graph
-        self._known: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self._known: dict[tuple[str, tuple[int, ...], object], ir.Value] = {}
 
     def share(self, tensor: Any, name: str) -> ir.Value:
         """The graph's value that holds ``tensor``, named ``name`` if that is free."""
-        key = (str(tensor.dtype), tuple(tensor.shape), tensor.tobytes())
+        strings = tensor.dtype == ir.DataType.STRING
+        content = tuple(tensor.string_data()) if strings else tensor.tobytes()
+        key = (str(tensor.dtype), tuple(tensor.shape), content)
         if key not in self._known:
             free = name
             while free in self._graph.initializers:
@@ -45,8 +47,15 @@ class Writer:
         array = np.asarray(value, dtype)
         return self.weights.share(ir.tensor(array), f"constant_{array.dtype}")
 
-    def op(self, kind: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
-        return self.ops(kind, inputs, 1, attributes)[0]
+    def text(self, value: str, rank: int) -> ir.Value:
+        """One string, in as many axes."""
+        tensor = ir.StringTensor([value.encode()], shape=ir.Shape([1] * rank))
+        return self.weights.share(tensor, "constant_string")
+
+    def op(
+        self, kind: str, *inputs: ir.Value | None, domain: str = "", **attributes: Any
+    ) -> ir.Value:
+        return self.ops(kind, inputs, 1, attributes, domain)[0]
 
     def ops(
         self,
@@ -77,9 +86,13 @@ class Writer:
         return outputs
 
     def repeat(
-        self, count: ir.Value, start: ir.Value | None, carried: Sequence[ir.Value], body: ir.Graph
+        self,
+        count: ir.Value | None,
+        start: ir.Value | None,
+        carried: Sequence[ir.Value],
+        body: ir.Graph,
     ) -> Sequence[ir.Value]:
-        """A Loop of ``count`` iterations: what it carries at the end, then what it has collected.
+        """A Loop: what it carries at the end, then what it has collected; ``count`` turns at most.
 
         ``body`` takes the iteration's number, whether it goes on, and ``carried``.
         """

@@ -1,0 +1,205 @@
+"""A model, what comes before it and what comes after it, become one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from rnn_edge.contract import (
+    AxisLimits,
+    CharacterFrontEnd,
+    Contract,
+    Decoder,
+    FrontEnd,
+    GraphContract,
+    TensorSpec,
+)
+from rnn_edge.errors import ExportError, InputError
+from rnn_edge.graphs.pipelines.answers import ANSWERS, Found
+from rnn_edge.graphs.pipelines.rows import (
+    Rows,
+    rows_of_code_points,
+    rows_of_numbers,
+    rows_of_texts,
+    whole_rows,
+)
+from rnn_edge.graphs.pipelines.strings import ML, ML_OPSET, ORT, ORT_OPSET
+from rnn_edge.graphs.streaming.stream import Stream
+from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
+from rnn_edge.runtime.batches import Layout
+
+PIPELINE_FILE = "pipeline.onnx"
+# Has StringConcat.
+_OPSET = 20
+# What a model of these versions means is the same in version 20, but for these operators.
+_OPSETS = range(18, _OPSET + 1)
+_CHANGED = {"DFT", "GridSample"}
+_BATCH = "batch"
+
+
+def derive_pipeline(model: ir.Model, contract: Contract, *, portable: bool = False) -> Stream:
+    """The graph from raw input to readable answers around ``model``, which stays as it is.
+
+    ``contract`` describes ``model`` as its graph "model", its front end and its decoder. Texts are
+    strings, which ONNX Runtime's own tokenizer takes apart, or with ``portable`` int32 code points,
+    for standard operators alone. Raises ExportError where one of them has no form inside a graph.
+    """
+    graph = contract.graphs["model"]
+    front_end, decoder, layout = _require(contract)
+    _require_opset(model)
+    made = ir.Graph([], [], nodes=[], opset_imports={"": _OPSET}, name="pipeline")
+    weights = Weights(made)
+    writer = Writer(weights)
+    inputs = _declare_inputs(layout, front_end, portable)
+    values = {spec.name: _declared(spec) for spec in inputs}
+    made.inputs.extend(values.values())
+    least = max(1, graph.axes.get(layout.sequence or "", AxisLimits()).minimum)
+    rows = _read(writer, list(values.values()), layout, front_end, least)
+    found = _call_model(writer, Stream(model, graph), layout, rows)
+    answers = ANSWERS[type(decoder)](writer, found, decoder)
+    if found.inside is not None:
+        told = TensorSpec("lengths", "int64", (_BATCH,), "steps of each row that has answers")
+        answers.append((told, writer.op("Identity", rows.lengths)))
+    outputs = _outputs(writer, answers, rows, set(values))
+    made.extend(writer.nodes)
+    made.outputs.extend(value for _, value in outputs)
+    made.opset_imports.update(_domains(made))
+    result = ir.Model(made, ir_version=model.ir_version)
+    name_apart(result)
+    axes = {axis: limits for axis, limits in graph.axes.items() if axis == _BATCH}
+    if layout.lengths is None:
+        axes = dict(graph.axes)
+    specs = tuple(spec for spec, _ in outputs)
+    return Stream(result, GraphContract(PIPELINE_FILE, tuple(inputs), specs, axes=axes))
+
+
+def _require(contract: Contract) -> tuple[FrontEnd, Decoder, Layout]:
+    graph = contract.graphs["model"]
+    if contract.front_end is None or type(contract.decoder) not in ANSWERS:
+        missing = "front end" if contract.front_end is None else "decoder of such a kind"
+        raise ExportError(
+            "a pipeline needs a front end and a decoder of labels, values, tags, or text, "
+            f"there is no {missing}. Name both, or call the model itself."
+        )
+    try:
+        layout = Layout.of(graph)
+    except InputError as error:
+        raise ExportError(str(error)) from None
+    assert contract.decoder is not None
+    dims = layout.data.dims
+    rows_first = dims[:1] == layout.output.dims[:1] == (_BATCH,) and len(dims) > 1
+    fits = rows_first and not graph.states
+    if layout.lengths is not None:
+        fixed = all(isinstance(dim, int) for dim in dims[2:])
+        fits = fits and dims[1:2] == (layout.sequence,) and fixed
+    elif isinstance(contract.front_end, CharacterFrontEnd):
+        fits = False
+    if not fits:
+        raise ExportError(
+            "a pipeline needs a model that takes [batch, sequence, ...], of texts their lengths "
+            f"too, without states, it takes {', '.join(map(str, graph.inputs))} and gives "
+            f"{layout.output}. Call the model itself."
+        )
+    return contract.front_end, contract.decoder, layout
+
+
+def _require_opset(model: ir.Model) -> None:
+    version = model.graph.opset_imports.get("")
+    changed = sorted({node.op_type for node in model.graph.all_nodes()} & _CHANGED)
+    if version not in _OPSETS or (changed and version != _OPSET):
+        found = f"{', '.join(changed)} of opset {version}" if changed else f"opset {version}"
+        raise ExportError(
+            f"a model in a pipeline must be of opset {_OPSETS[0]} to {_OPSETS[-1]}, whose "
+            f"operators mean the same, got {found}. Convert it with onnx.version_converter."
+        )
+
+
+def _declare_inputs(layout: Layout, front_end: FrontEnd, portable: bool) -> list[TensorSpec]:
+    data = layout.data
+    if isinstance(front_end, CharacterFrontEnd):
+        if not portable:
+            return [TensorSpec("text", "string", (_BATCH,), "texts, of any lengths")]
+        meaning = "Unicode code points of all texts, one text after the other"
+        points = TensorSpec("code_points", "int32", ("characters",), meaning)
+        return [points, _sizes("characters")]
+    if layout.lengths is None:
+        return [data]
+    meaning = f"{data.meaning or 'steps'}; all rows, one after the other"
+    return [TensorSpec(data.name, data.dtype, ("steps", *data.dims[2:]), meaning), _sizes("steps")]
+
+
+def _sizes(axis: str) -> TensorSpec:
+    meaning = f"{axis} of each row; they add up to all"
+    return TensorSpec("lengths", "int64", (_BATCH,), meaning, 0, splits=axis)
+
+
+def _read(
+    writer: Writer, values: list[ir.Value], layout: Layout, front_end: FrontEnd, least: int
+) -> Rows:
+    if isinstance(front_end, CharacterFrontEnd):
+        if len(values) == 1:
+            return rows_of_texts(writer, values[0], front_end, least, None)
+        return rows_of_code_points(writer, values[0], values[1], front_end, least, None)
+    if layout.lengths is None:
+        return whole_rows(writer, values[0], layout.data, least)
+    return rows_of_numbers(writer, values[0], values[1], layout.data, least)
+
+
+def _call_model(writer: Writer, model: Stream, layout: Layout, rows: Rows) -> Found:
+    feed: dict[str, ir.Value] = {layout.data.name: _cast(writer, rows.data, layout.data, "int64")}
+    if layout.lengths is not None:
+        feed[layout.lengths.name] = _cast(writer, rows.sizes, layout.lengths, "int64")
+    value = writer.call(model, feed)[layout.output.name]
+    dims = layout.output.dims
+    inside = None
+    if layout.lengths is not None and layout.sequence in dims[1:]:
+        if dims[1] != layout.sequence:
+            raise ExportError(
+                f"answers of a pipeline must be [batch, sequence, ...], the model gives "
+                f"{layout.output}. Call the model itself."
+            )
+        # Not the input's: an answer a step is as wide as what the model has read.
+        width = writer.op("Squeeze", writer.op("Shape", value, start=1, end=2))
+        steps = writer.op("Range", writer.constant(0), width, writer.constant(1))
+        ends = writer.op("Unsqueeze", rows.lengths, writer.constant([1]))
+        inside = writer.op("Less", steps, ends)
+    return Found(layout.output, value, rows.valid, inside)
+
+
+def _cast(writer: Writer, value: ir.Value, spec: TensorSpec, has: str) -> ir.Value:
+    """What is ``has`` where the model takes integers, as those that it takes."""
+    if spec.dtype == has or not spec.dtype.startswith(("int", "uint")):
+        return value
+    return writer.op("Cast", value, to=int(ir.DataType.from_numpy(np.dtype(spec.dtype))))
+
+
+def _outputs(
+    writer: Writer, answers: list[tuple[TensorSpec, ir.Value]], rows: Rows, taken: set[str]
+) -> list[tuple[TensorSpec, ir.Value]]:
+    """The answers of the rows that were given, under names that no input has."""
+    found = []
+    for spec, value in answers:
+        starts, axes = writer.constant([0]), writer.constant([0])
+        value = writer.op("Slice", value, starts, rows.given, axes)
+        name = f"{spec.name}_n" if spec.name in taken else spec.name
+        told = TensorSpec(name, spec.dtype, spec.dims, spec.meaning)
+        declared = _declared(told)
+        value.name, value.type, value.shape = name, declared.type, declared.shape
+        found.append((told, value))
+    return found
+
+
+def _domains(graph: ir.Graph) -> Mapping[str, int]:
+    used = {node.domain for node in graph.all_nodes()}
+    return {name: version for name, version in ((ML, ML_OPSET), (ORT, ORT_OPSET)) if name in used}
+
+
+def _declared(spec: TensorSpec) -> ir.Value:
+    kind = (
+        ir.DataType.STRING
+        if spec.dtype == "string"
+        else ir.DataType.from_numpy(np.dtype(spec.dtype))
+    )
+    return variable(spec.name, kind, spec.dims)

@@ -1,0 +1,68 @@
+"""pipeline.onnx: from what an app has to what a person reads; derived, proved, written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnn_edge.contract import Contract
+from rnn_edge.errors import ExportError, VerificationError
+from rnn_edge.runtime import Session
+from rnn_edge.streaming import save_graph
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from rnn_edge.graphs.streaming import Stream
+
+
+@dataclass(frozen=True)
+class PipelinePart:
+    """What an export learns of raw input: a graph with its evidence and golden inputs."""
+
+    graph: Stream | None
+    evidence: Mapping[str, Any]
+    golden: Mapping[str, np.ndarray]
+
+
+def add_pipeline(
+    model: ir.Model, contract: Contract, session: Session, portable: bool = False
+) -> PipelinePart:
+    """Put front end and decoder of ``contract`` around ``model``, and hold the whole against them.
+
+    ``session`` runs ``model``, which stays as it is. Where there is no such graph, the reason
+    becomes the evidence.
+    """
+    from rnn_edge.graphs.pipelines import derive_pipeline
+    from rnn_edge.verification.pipeline import check_pipeline
+
+    if contract.front_end is None or contract.decoder is None:
+        return PipelinePart(None, {"refused": "no front end and decoder"}, {})
+    try:
+        graph = derive_pipeline(model, contract, portable=portable)
+        with tempfile.TemporaryDirectory() as staging:
+            path = Path(staging) / graph.contract.file
+            save_graph(graph.model, graph.contract, path)
+            report, golden = check_pipeline(Session(path, trusted=True), session, contract)
+    except (ExportError, VerificationError) as error:
+        return PipelinePart(None, {"refused": str(error)}, {})
+    return PipelinePart(graph, report.to_dict(), golden)
+
+
+def write_pipeline(folder: Path, part: PipelinePart, about: Contract) -> None:
+    """Write pipeline.onnx and ``pipeline/test_data_set_0`` into ``folder``, if there is such."""
+    from rnn_edge.verification.golden import write_golden_set
+
+    if part.graph is None:
+        return
+    path = folder / part.graph.contract.file
+    save_graph(part.graph.model, part.graph.contract, path, about)
+    session = Session(path, trusted=True)
+    place = folder / "pipeline"
+    place.mkdir()
+    write_golden_set(place, 0, part.golden, session.run_named(part.golden))
