@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
-from speed.peers import export_stock, installed, onednn, open_openvino
+from speed.peers import export_stock, fill_and_infer, installed, onednn, open_openvino
 from speed.steps import CELLS, STOCK, Whole
 from speed.turns import Competitor, Row, check, rows_of
 
@@ -42,7 +42,7 @@ def measure_sequences(cell: str, hidden: int, batch: int, folder: Path, turns: i
     )
     path = folder / "stock.onnx"
     stock = (
-        export_stock(module, (x[:, :6],), path, dynamic=batch > 1, input_names=["x"])
+        export_stock(module, (x[:, :6].contiguous(),), path, dynamic=batch > 1, input_names=["x"])
         if (batch > 1)
         else export_stock(module, (x,), path, input_names=["x"])
     )
@@ -56,12 +56,8 @@ def measure_sequences(cell: str, hidden: int, batch: int, folder: Path, turns: i
         for precision, name, error in (
             ("f32", "openvino", 1e-4), ("bf16", "openvino bf16", 3e-2),
         ):  # fmt: skip
-            request = open_openvino(path, precision)
-            competitors.append(
-                _plain(
-                    name, lambda r=request: _first(r.infer({0: array}, share_inputs=True)), error
-                )
-            )
+            run = fill_and_infer(open_openvino(path, precision), array)
+            competitors.append(_plain(name, run, error))
     with torch.no_grad():
         check(competitors, module(x).numpy())
     return rows_of("sequences", f"{cell} {hidden}, batch {batch}", competitors, turns, [RUN], {})

@@ -182,14 +182,22 @@ def _torch(core: nn.RNNBase, enabled: bool) -> StepCall:
 
 
 def _openvino(path: Path, precision: str, zeros: list[Tensor]) -> StepCall:
+    """Its fastest way: its own tensors are written and read, and infer() is given nothing.
+
+    Numbers given to infer() took twice as long, tensors that swap roles half as long again.
+    """
     request = open_openvino(path, precision)
-    held = [zero.numpy() for zero in zeros]
+    frame, *before = (request.get_input_tensor(n).data for n in range(1 + len(zeros)))
+    y, *after = (request.get_output_tensor(n).data for n in range(1 + len(zeros)))
+    for state, zero in zip(before, zeros, strict=True):
+        state[...] = zero.numpy()
 
     def step(x: np.ndarray) -> np.ndarray:
-        given = {0: x, **dict(enumerate(held, 1))}
-        results = request.infer(given, share_inputs=True, share_outputs=False)
-        y, *held[:] = results.values()
-        found: np.ndarray = y
+        frame[...] = x
+        request.infer()
+        for old, new in zip(before, after, strict=True):
+            old[...] = new
+        found: np.ndarray = y.copy()
         return found
 
     return step
