@@ -34,15 +34,28 @@ if TYPE_CHECKING:
     show_default=True,
     help="Most that an output may lose: share of labels that change, else relative error.",
 )
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="What BUNDLE comes from: --max-drop then bounds the loss of its task's own measure.",
+)
+@click.option("--data", help="With --checkpoint: test on this.  [default: the data of its run]")
 @json_option
 def quantize(
-    bundle: Path, output: Path | None, weights: str, max_drop: float, as_json: bool
+    bundle: Path,
+    output: Path | None,
+    weights: str,
+    max_drop: float,
+    checkpoint: Path | None,
+    data: str | None,
+    as_json: bool,
 ) -> None:
     """Write BUNDLE with weights of fewer bits, and say what it loses and gains.
 
     All its graphs: large LSTM layers compute with int8, every other weight is stored so. Golden
     and random inputs and 10,000 steps of the stream are compared with the float32 bundle; nothing
-    is written where an output loses more than --max-drop.
+    is written where an output loses more than --max-drop. With --checkpoint the budget is of the
+    task's own measure on its test data: a difference where more is better, else a relative growth.
 
     Example: rnn-edge quantize exported/speech --max-drop 0.01
     """
@@ -50,7 +63,11 @@ def quantize(
 
     say(f"Quantising {bundle} and comparing it with float32 ...")
     target = output or bundle.with_name(f"{bundle.resolve().name}-{weights}")
-    found = quantize_bundle(bundle, target, weights=weights, max_drop=max_drop)
+    if data is not None and checkpoint is None:
+        raise click.UsageError("--data goes with --checkpoint; give it too.")
+    found = quantize_bundle(
+        bundle, target, weights=weights, max_drop=max_drop, checkpoint=checkpoint, data=data
+    )
     if as_json:
         print_json(found.to_dict())
         return
@@ -64,6 +81,14 @@ def quantize(
 
 
 def _show(found: Quantized) -> None:
+    score = found.score
+    if score is not None:
+        values = (score.float_value, score.quantised_value, score.drop)
+        print_table(
+            ("measure", "float32", "quantised", "loss"),
+            [(score.measure, *(f"{value:.4g}" for value in values))],
+            title="The task's own measure on its test data",
+        )
     losses = [(each.output, each.kind, each.drop, each.error) for each in found.losses]
     losses += [
         (f"stream, {each.steps:,} steps", "relative error", each.drop, each.error)

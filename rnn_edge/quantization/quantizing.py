@@ -22,6 +22,7 @@ from rnn_edge.quantization.comparison import (
     compare_speed,
     compare_streams,
 )
+from rnn_edge.quantization.task_metric import Score, TaskMetric
 from rnn_edge.verification.tolerance import tolerance_for
 
 FORMS = ("int8", "float16")
@@ -46,16 +47,21 @@ class Quantized:
     timings: tuple[Timing, ...]
     float_bytes: int
     quantised_bytes: int
+    score: Score | None = None
 
     @property
     def drop(self) -> float:
-        """The largest loss of an output, over whole sequences and streams."""
+        """What the task's measure loses, else the largest loss of an output, streams included."""
+        if self.score is not None:
+            return self.score.drop
         drops = [each.drop for each in self.losses]
         return max([*drops, *(each.drop for each in self.drifts[-1:])])
 
     def to_dict(self) -> dict[str, Any]:
         data = asdict(replace(self, bundle=None))  # type: ignore[arg-type]
         data["timings"] = [{**asdict(each), "ratio": each.ratio} for each in self.timings]
+        if self.score is not None:
+            data["score"]["drop"] = self.score.drop
         return {**data, "bundle": str(self.bundle.path), "drop": self.drop}
 
 
@@ -65,13 +71,17 @@ def quantize(
     *,
     weights: str = "int8",
     max_drop: float = 0.02,
+    checkpoint: str | Path | None = None,
+    data: str | None = None,
 ) -> Quantized:
     """Write ``bundle`` with int8 or float16 weights to ``out_dir``, all its graphs.
 
     With "int8", LSTM layers of 64 units and more (192 in graphs for streams) compute with int8;
     all other weights, recurrent ones, heads and embeddings, are stored as int8 and computed with in
     float32. ``max_drop`` is the most that an output may lose, as Loss measures it, on the golden
-    inputs, on random ones, and over 10,000 steps of a stream.
+    inputs, on random ones, and over 10,000 steps of a stream. With ``checkpoint``, what the bundle
+    was exported from, it is the most that the task's own measure may lose on its test data (or that
+    of ``data``), as Score measures it; the other losses are told.
 
     Raises QuantizationError where nothing can be quantised or an output loses more; then nothing is
     written, and what is at ``out_dir`` stays.
@@ -87,7 +97,10 @@ def quantize(
             f"bundle {source.name} must hold float32 weights, it is quantised already. "
             "Give the bundle that it was made from."
         )
+    if data is not None and checkpoint is None:
+        raise InputError("data must come together with a checkpoint, got none. Give it.")
     refuse_foreign_folder(Path(out_dir))
+    metric = None if checkpoint is None else TaskMetric(checkpoint, data)
     with tempfile.TemporaryDirectory(prefix="rnn-edge-quantize-") as staging:
         draft, nodes, stored = _write(source, Path(staging) / "draft", weights)
         streams = "stream" in source.contract.graphs
@@ -101,6 +114,7 @@ def quantize(
             tuple(compare_speed(source, draft)),
             _graph_bytes(source),
             _graph_bytes(draft),
+            None if metric is None else metric.compare(source, draft),
         )
         _hold_budget(result, max_drop)
         evidence = _evidence(source, result, max_drop)
@@ -147,6 +161,10 @@ def _write(
 
 
 def _hold_budget(result: Quantized, max_drop: float) -> None:
+    if result.score is not None:
+        if not result.score.drop <= max_drop:
+            raise _refusal(f"loss of {result.score.measure}", result.score.drop, max_drop)
+        return
     for loss in result.losses:
         if not loss.drop <= max_drop:
             raise _refusal(f"{loss.kind} of {loss.output}", loss.drop, max_drop)

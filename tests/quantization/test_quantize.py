@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 
 import rnn_edge
+from rnn_edge.checkpoint import Checkpoint
 from rnn_edge.cli.main import program
-from rnn_edge.errors import QuantizationError
+from rnn_edge.errors import InputError, QuantizationError
+from rnn_edge.quantization.task_metric import Score, TaskMetric
 
 
 class Speech(nn.Module):
@@ -103,6 +106,49 @@ def test_nothing_to_quantise_is_refused(tmp_path):
     )
     with pytest.raises(QuantizationError, match="it holds none"):
         rnn_edge.quantize(bundle, tmp_path / "none")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, rnn_edge.Bundle]:
+    folder = tmp_path_factory.mktemp("trained")
+    found = rnn_edge.train("forecast", output=folder / "run", epochs=2, hidden_size=24)
+    deployment = found.deployment()
+    given = {f.name: getattr(deployment, f.name) for f in dataclasses.fields(deployment)}
+    args = given.pop("args")
+    return found, rnn_edge.export(
+        found.module, args, folder / "bundle", task="forecast", stream=False, **given
+    )
+
+
+def test_the_budget_may_be_of_the_task_s_own_measure(trained, tmp_path, monkeypatch):
+    checkpoint, bundle = trained
+    found = rnn_edge.quantize(bundle, tmp_path / "q", max_drop=0.5, checkpoint=checkpoint.path)
+    score = found.score
+    test = checkpoint.task.load(None, 0).test
+    right = checkpoint.task.evaluate(checkpoint.module, test)["mse"]
+    assert score.measure == "mse"
+    assert score.float_value == pytest.approx(right, rel=1e-4)
+    assert score.quantised_value != score.float_value
+    assert found.drop == pytest.approx(score.quantised_value / score.float_value - 1)
+    evidence = json.loads((found.bundle.path / "bundle.json").read_text())["quantization"]
+    assert evidence["score"]["drop"] == found.drop
+    lost = Score("mse", 0.5, 0.6, higher_is_better=False)
+    monkeypatch.setattr(TaskMetric, "compare", lambda *_: lost)
+    with pytest.raises(QuantizationError, match=r"loss of mse must be at most 0.1, .* is 0.2"):
+        rnn_edge.quantize(bundle, tmp_path / "none", max_drop=0.1, checkpoint=checkpoint.path)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_checkpoint_of_another_task_is_refused(trained, speech, tmp_path):
+    with pytest.raises(InputError, match="it is of task forecast, the bundle of none"):
+        rnn_edge.quantize(speech[1], tmp_path / "none", checkpoint=trained[0].path)
+    with pytest.raises(InputError, match="data must come together with a checkpoint"):
+        rnn_edge.quantize(speech[1], tmp_path / "none", data="sine")
+
+
+@pytest.mark.parametrize(("higher", "drop"), [(True, 0.1), (False, -0.2)])
+def test_a_loss_is_a_difference_or_a_growth(higher: bool, drop: float) -> None:
+    assert Score("", 0.5, 0.4, higher).drop == pytest.approx(drop)
 
 
 def test_command(speech, tmp_path):
