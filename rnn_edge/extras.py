@@ -26,6 +26,7 @@ EXTRA_OF = {
     "torchcrf": "train",
     "sacrebleu": "train",
     "seqeval": "train",
+    "openvino": "bench",
 }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rnn_edge.profiling.operators import OperatorTime
 
 SHOWN_NODES = 10
+_ENGINES = ("torch", "stock", "openvino")
 
 
 class Sizes(click.ParamType[tuple[int, ...]]):
@@ -41,6 +42,23 @@ class Sizes(click.ParamType[tuple[int, ...]]):
         return tuple(int(part) for part in parts)
 
 
+class Engines(click.ParamType[tuple[str, ...]]):
+    """Names with commas between: torch,stock."""
+
+    name = "ENGINES"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(part.strip() for part in value.split(","))
+        unknown = [name for name in names if name not in _ENGINES]
+        if unknown:
+            self.fail(f"must be some of {', '.join(_ENGINES)}, got {unknown[0]!r}", param, ctx)
+        return names
+
+
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
@@ -52,7 +70,11 @@ class Sizes(click.ParamType[tuple[int, ...]]):
     help="Sequence lengths.  [default: 1,10,100, within the contract's limits]",
 )
 @click.option(
-    "--against", type=click.Choice(["torch"]), help="Measure the original beside it; see --module."
+    "--against",
+    type=Engines(),
+    metavar="ENGINES",
+    help="Measure others beside it, commas between: torch, the original of --module; stock, "
+    "torch.onnx.export and session.run; openvino.",
 )
 @click.option(
     "--module",
@@ -63,6 +85,11 @@ class Sizes(click.ParamType[tuple[int, ...]]):
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="For both.")
 @click.option("--graph", default="model", show_default=True, help="Which graph of BUNDLE.")
 @click.option("--stream", "streaming", is_flag=True, help="Measure pushes of the stream graph.")
+@click.option(
+    "--engine",
+    type=click.Choice(["onnxruntime", "c", "c-int8"]),
+    help="With --stream: what computes the steps.  [default: onnxruntime, or what tune chose]",
+)
 @click.option("--chunks", type=Sizes(), help="With --stream: frames a push.  [default: 1,10,100]")
 @click.option(
     "--streams", type=Sizes(), help="With --stream: streams that share a run.  [default: 1,4,16]"
@@ -102,11 +129,12 @@ class Sizes(click.ParamType[tuple[int, ...]]):
 @json_option
 def profile(
     bundle: Path,
-    against: str | None,
+    against: tuple[str, ...] | None,
     module: Path | None,
     weights: Path | None,
     plot: Path | None,
     streaming: bool,
+    engine: str | None,
     chunks: tuple[int, ...] | None,
     streams: tuple[int, ...] | None,
     frame_rate: float | None,
@@ -117,21 +145,26 @@ def profile(
     """Measure BUNDLE, or a lone .onnx file, on random inputs that its contract allows.
 
     Latency and throughput for every pair of a batch and a sequence size; cold start and peak
-    memory in fresh processes; time by operator. With --against torch, both engines answer the same
-    inputs in turn, and a ratio above 1 says how many times longer torch takes. With --stream,
+    memory in fresh processes; time by operator. With --against, all engines answer the same inputs
+    in turn: a ratio above 1 says how many times longer one takes, and "over limit" how many times
+    longer than this core takes to read the weights. With --stream,
     pushes of the stream graph are timed instead, in chunks and with several streams a run.
 
-    Example: rnn-edge profile exported/sine --against torch --module checkpoints/sine
+    Example: rnn-edge profile exported/sine --against torch,stock --module checkpoints/sine
     """
     asked = {"chunks": chunks, "streams": streams, "frame_rate": frame_rate}
-    pushes = {**asked, "deadline_ms": deadline}
+    pushes = {**asked, "deadline_ms": deadline, "engine": engine}
     if streaming:
         others = {"--against": against, "--module": module, "--weights": weights, "--plot": plot}
         _profile_stream(bundle, others, pushes, measurement, as_json)
         return
     if any(value is not None for value in pushes.values()):
-        raise click.UsageError("--chunks, --streams, --frame-rate, --deadline go with --stream.")
-    if (against is None) != (module is None):
+        raise click.UsageError(
+            "--chunks, --streams, --engine, --frame-rate, --deadline go with --stream."
+        )
+    if (module is None and "torch" in (against or ())) or (
+        module is not None and not {"torch", "stock"} & {*(against or ())}
+    ):
         raise click.UsageError("--against torch and --module SOURCE go together; give both.")
     if module is None and weights is not None:
         raise click.UsageError("--weights goes with --module; give it too.")
@@ -153,6 +186,8 @@ def profile(
 
         save_histogram(result, plot)
         say(f"Histograms are in {plot}.")
+    for name, reason in result.left_out.items():
+        say(f"Left out {name}: {reason}")
     if as_json:
         print_json(result.to_dict())
     else:
@@ -214,15 +249,30 @@ def _show_latencies(result: Profile) -> None:
             *(_short(latency.percentile_us(percent)) for percent in (50, 90, 99, 99.9)),
             _compact(latency.rows_per_second),
             _short(result.ratio(latency)),
+            *([_or_dash(result.over_limit(latency))] if result.byte_limit else []),
         )
         for latency in result.latencies
     ]
     plural = "s" if result.threads > 1 else ""
     print_table(
-        ("batch", "time", "engine", "p50", "p90", "p99", "p99.9", "rows/s", "ratio"),
+        ("batch", "time", "engine", "p50", "p90", "p99", "p99.9", "rows/s", "ratio")
+        + (("over limit",) if result.byte_limit else ()),
         rows,
         title=f"{result.name}: microseconds a call of {result.graph} "
         f"on {result.provider} with {result.threads} thread{plural}",
+    )
+
+    if result.byte_limit is None:
+        return
+    rows = [
+        (_or_dash(point.batch), _or_dash(point.sequence), _short(limit))
+        for point, limit in result.limits_us.items()
+    ]
+    each, once = result.byte_limit.step_bytes, result.byte_limit.once_bytes
+    print_table(
+        ("batch", "time", "us"),
+        rows,
+        title=f"Byte limit: this core reads the weights, {once:,} bytes a call and {each:,} a step",
     )
 
 

@@ -13,12 +13,14 @@ import numpy as np
 
 from rnn_edge.bundle import Bundle
 from rnn_edge.contract import GraphContract
-from rnn_edge.errors import InputError
+from rnn_edge.errors import InputError, VerificationError
 from rnn_edge.extras import import_extra
+from rnn_edge.profiling.byte_limit import weigh
 from rnn_edge.profiling.child import Program, session_program, torch_program
 from rnn_edge.profiling.cold_start import measure_cold_start
 from rnn_edge.profiling.engines import (
     SessionEngine,
+    TorchEngine,
     require_agreement,
     torch_engines,
     torch_threads,
@@ -27,6 +29,7 @@ from rnn_edge.profiling.inputs import Point, axis_sizes, grid, random_inputs
 from rnn_edge.profiling.latency import Arrays, Engine, Latency, time_engines
 from rnn_edge.profiling.memory import folder_bytes, measure_memory
 from rnn_edge.profiling.operators import measure_operators
+from rnn_edge.profiling.peers import OpenVinoEngine, PeerError, PlainEngine, StockEngine
 from rnn_edge.profiling.report import Profile
 from rnn_edge.runtime import Session
 from rnn_edge.version import VERSION
@@ -34,13 +37,16 @@ from rnn_edge.version import VERSION
 if TYPE_CHECKING:
     from torch import nn
 
+#: What a graph can be measured against.
+AGAINST = ("torch", "stock", "openvino")
+
 
 def profile(
     bundle: Bundle | str | Path,
     *,
     batches: Sequence[int] | None = None,
     sequences: Sequence[int] | None = None,
-    against: str | None = None,
+    against: str | Sequence[str] | None = None,
     module: nn.Module | str | Path | None = None,
     provider: str = "cpu",
     threads: int = 1,
@@ -54,33 +60,53 @@ def profile(
     """Measure a graph of a bundle (or a lone .onnx file) on random inputs that its contract allows.
 
     ``batches`` and ``sequences`` are the sizes of those axes, every pair of them a point; left out,
-    a few are chosen. ``against="torch"`` measures the eager ``module`` (or the one in a checkpoint
-    folder) in the same run, call by call in alternating order, after checking that its answers are
-    the same. At each point every engine is called ``calls`` times, fewer (at least 20) when
+    a few are chosen. At each point every engine is called ``calls`` times, fewer (at least 20) when
     ``seconds`` per engine are over; ``processes`` is the number of cold starts. ``progress`` is
     told each stage.
+
+    ``against`` names what is measured in the same run, call by call in alternating order, after
+    checking that its answers are the same, beside the time in which this core reads the weights:
+    "torch", the eager ``module`` (or the one in a checkpoint folder); "stock", that module by
+    torch.onnx.export and session.run, or without a module the bundle's file in a session with
+    nothing set; "openvino", the file in OpenVINO. The last two are left out where they cannot run
+    the model or answer otherwise, and the report says why.
 
     Raises InputError for sizes that the graph does not take, VerificationError when the answers
     differ, and what Session and load_checkpoint raise.
     """
     _check_numbers(threads=threads, calls=calls, processes=processes)
-    if against not in (None, "torch") or (against is None) != (module is None):
-        raise InputError(
-            'against must be "torch" together with a module, or both left out, '
-            f"got against={against!r} and {'no' if module is None else 'a'} module. Give both."
-        )
+    others = _others(against, module)
+    eager = torch_engines(module) if module is not None else []
     session = Session(bundle, provider, graph=graph, threads=threads)
     points = grid(session.contract, batches, sequences)
     inputs = RandomInputs(session.contract, seed)
-    engines: list[Engine] = [SessionEngine(session)]
-    if module is not None:
-        engines += torch_engines(module)
-
     latencies: list[Latency] = []
-    with torch_threads(threads) if module is not None else nullcontext():
+    with (
+        torch_threads(threads) if module is not None else nullcontext(),
+        TemporaryDirectory(prefix="rnn-edge-profile-") as place,
+    ):
+        ours = SessionEngine(session)
+        engines: list[Engine] = [ours, *eager] if "torch" in others else [ours]
+        left_out: dict[str, str] = {}
+        for name in others:
+            if name == "torch":
+                continue
+            progress(f"the answers of {name}")
+            try:
+                engine = _peer(name, session, eager, threads, Path(place))
+                for point in points:
+                    require_agreement([ours, engine], inputs.make(point))
+                engines.append(engine)
+            except (PeerError, VerificationError) as error:
+                left_out[name] = str(error)
         for point in points:
             progress(f"latency at {point}")
             latencies += _measure_point(engines, point, inputs, calls, seconds)
+    limit, limits = None, {}
+    if others:
+        progress("the byte limit of this core")
+        limit = weigh(session.path)
+        limits = {point: limit.microseconds(point.sequence or 1) for point in points}
 
     programs = _programs(session, graph, threads, module)
     with TemporaryDirectory(prefix="rnn-edge-profile-") as place:
@@ -98,7 +124,7 @@ def profile(
         graph=graph,
         provider=provider,
         threads=threads,
-        versions=_versions(with_torch=module is not None),
+        versions=_versions(others, with_torch=module is not None),
         model_bytes=session.path.stat().st_size,
         bundle_bytes=folder_bytes(session.bundle.path) if session.bundle else None,
         latencies=tuple(latencies),
@@ -107,6 +133,9 @@ def profile(
         operator_point=points[-1],
         operators=tuple(operators),
         nodes=tuple(nodes),
+        byte_limit=limit,
+        limits_us=limits,
+        left_out=left_out,
     )
 
 
@@ -122,6 +151,35 @@ class RandomInputs:
 
     def maker(self, point: Point) -> Callable[[], Arrays]:
         return lambda: self.make(point)
+
+
+def _others(against: str | Sequence[str] | None, module: object) -> tuple[str, ...]:
+    """The engines that were asked for, each once."""
+    asked = (against,) if isinstance(against, str) else tuple(dict.fromkeys(against or ()))
+    unknown = [name for name in asked if name not in AGAINST]
+    if unknown:
+        raise InputError(
+            f"against must be some of {', '.join(AGAINST)}, got {', '.join(map(repr, unknown))}. "
+            "Choose among them."
+        )
+    if "torch" in asked and module is None:
+        raise InputError('against "torch" must come together with a module, got none. Give it.')
+    if module is not None and not {"torch", "stock"} & {*asked}:
+        raise InputError(
+            'a module must be given for against "torch" or "stock", got it without. Give both.'
+        )
+    return asked
+
+
+def _peer(
+    name: str, session: Session, eager: Sequence[TorchEngine], threads: int, folder: Path
+) -> Engine:
+    """Raises PeerError where it cannot run the model."""
+    if name == "openvino":
+        return OpenVinoEngine(session.path, threads)
+    if eager:
+        return StockEngine(eager[0].module, threads, folder)
+    return PlainEngine(session.path, threads)
 
 
 def _measure_point(
@@ -151,7 +209,7 @@ def _check_numbers(**numbers: int) -> None:
             raise InputError(f"{name} must be at least 1, got {number}. Raise it.")
 
 
-def _versions(with_torch: bool) -> dict[str, str]:
+def _versions(others: Sequence[str], with_torch: bool) -> dict[str, str]:
     versions = {
         "rnn-edge": VERSION,
         "python": platform.python_version(),
@@ -159,4 +217,6 @@ def _versions(with_torch: bool) -> dict[str, str]:
     }
     if with_torch:
         versions["torch"] = str(import_extra("torch").__version__)
+    if "openvino" in others:
+        versions["openvino"] = str(import_extra("openvino").__version__)
     return versions

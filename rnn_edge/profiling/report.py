@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rnn_edge.profiling.byte_limit import ByteLimit
 from rnn_edge.profiling.cold_start import ColdStart
 from rnn_edge.profiling.engines import SessionEngine
 from rnn_edge.profiling.inputs import Point
@@ -19,7 +20,9 @@ class Profile:
     """The measurements of one graph; each part's class says what it holds and in which unit.
 
     ``operator_point`` is the point of the grid at which operators and memory were measured, the
-    largest one. ``bundle_bytes`` is None for a lone .onnx file.
+    largest one. ``bundle_bytes`` is None for a lone .onnx file. ``limits_us`` are the microseconds
+    in which this core reads the weights that a call needs, measured in the same run, where other
+    engines were asked for; ``left_out`` tells why one was not measured.
     """
 
     name: str
@@ -35,6 +38,9 @@ class Profile:
     operator_point: Point
     operators: tuple[OperatorTime, ...]
     nodes: tuple[OperatorTime, ...]
+    byte_limit: ByteLimit | None = None
+    limits_us: Mapping[Point, float] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def ratio(self, latency: Latency) -> float:
         """An engine's median over onnxruntime's at the same point: above 1, it is slower."""
@@ -44,6 +50,11 @@ class Profile:
             if other.engine == SessionEngine.name and other.point == latency.point
         )
         return latency.percentile_us(50) / reference.percentile_us(50)
+
+    def over_limit(self, latency: Latency) -> float | None:
+        """An engine's median over the byte limit at its point; None where there is none."""
+        limit = self.limits_us.get(latency.point)
+        return latency.percentile_us(50) / limit if limit else None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; every figure but the single samples."""
@@ -56,8 +67,16 @@ class Profile:
             "model_bytes": self.model_bytes,
             "bundle_bytes": self.bundle_bytes,
             "latency": [
-                {**latency.to_dict(), "ratio": self.ratio(latency)} for latency in self.latencies
+                {
+                    **latency.to_dict(),
+                    "ratio": self.ratio(latency),
+                    "byte_limit_us": self.limits_us.get(latency.point),
+                    "over_byte_limit": self.over_limit(latency),
+                }
+                for latency in self.latencies
             ],
+            "left_out": dict(self.left_out),
+            "byte_limit": None if self.byte_limit is None else asdict(self.byte_limit),
             "cold_start": [start.to_dict() for start in self.cold_starts],
             "memory": [memory.to_dict() for memory in self.memories],
             "operators": {

@@ -15,6 +15,8 @@ from rnn_edge.errors import InputError
 from rnn_edge.profiling.inputs import random_inputs
 from rnn_edge.profiling.latency import PERCENTILES, Engine, time_engines
 from rnn_edge.runtime import StreamPool, StreamSession
+from rnn_edge.runtime.stream_engine import ENGINES
+from rnn_edge.runtime.stream_form import StreamForm
 
 CHUNKS = (1, 10, 100)
 STREAMS = (1, 4, 16)
@@ -112,6 +114,7 @@ def profile_stream(
     streams: Sequence[int] = STREAMS,
     frame_rate: float | None = None,
     deadline_ms: float | None = None,
+    engine: str | None = None,
     provider: str = "cpu",
     threads: int = 1,
     calls: int = 1000,
@@ -124,7 +127,9 @@ def profile_stream(
     One stream in ``chunks`` and several ``streams`` in single steps are timed in turn, so that
     their ratios hold on a busy machine. ``frame_rate``, in frames a second, gives real-time
     factors (left out, the contract's); ``deadline_ms`` asks for the most streams whose next frames
-    one core computes in time. Raises InputError and what StreamSession raises.
+    one core computes in time. ``engine`` is StreamSession's; with "c" and "c-int8" several streams
+    are the rows of one session, which the C computes one by one. Raises InputError and what
+    StreamSession raises.
     """
     _check(chunks, streams, frame_rate, deadline_ms)
     if not isinstance(source, Bundle) and Path(source).is_dir():
@@ -133,18 +138,22 @@ def profile_stream(
     options: dict[str, Any] = {"provider": provider, "threads": threads}
     engines: list[_Pushes] = []
     for size in dict.fromkeys((1, *chunks)):
-        engines.append(_OneStream(StreamSession(source, **options), size, random))
-    for count in sorted({*streams} - {1}):
-        pool = StreamPool(source, max_batch=count, **options)
-        engines.append(_ManyStreams(pool, count, random))
+        stream = StreamSession(source, engine=engine, **options)
+        engines.append(_OneStream(stream, size, random))
+
+    def many(count: int) -> _Pushes:
+        if engine in (None, ENGINES[0]):
+            return _ManyStreams(StreamPool(source, max_batch=count, **options), count, random)
+        return _ManyRows(source, count, random, engine=engine, **options)
+
+    engines += [many(count) for count in sorted({*streams} - {1})]
     rule = engines[0].rule
     progress(f"{len(engines)} kinds of pushes in turn")
     samples = time_engines(engines, lambda: {}, calls=calls, seconds=seconds * len(engines))
     capacity = None
     if deadline_ms is not None:
         progress("streams within the deadline")
-        pool = StreamPool(source, max_batch=MOST_STREAMS, **options)
-        capacity = _find_capacity(pool, deadline_ms, random)
+        capacity = _find_capacity(many, deadline_ms)
     return StreamProfile(
         source.name if isinstance(source, Bundle) else Path(source).name,
         provider,
@@ -202,6 +211,45 @@ class _ManyStreams(_Pushes):
         return [array for arrays in returned.values() for array in arrays]
 
 
+class _ManyRows(_Pushes):
+    """Streams that are the rows of one session: they step together."""
+
+    def __init__(
+        self, source: Any, count: int, random: np.random.Generator, **options: Any
+    ) -> None:
+        self.name, self.streams, self.chunk = f"{count} rows", count, 1
+        self._random = random
+        self._stream = StreamSession(source, batch=count, **options)
+        self.rule = _rule_of(self._stream.contract)
+        context = self._rows(random_context)
+        if context:
+            self._stream.push({**self._rows(self._frames), **context})
+
+    def prepare(self, feed: Mapping[str, np.ndarray]) -> Any:
+        return tuple(self._rows(self._frames).values())
+
+    def call(self, prepared: Any) -> Any:
+        return self._stream.push(*prepared)
+
+    @staticmethod
+    def _frames(contract: GraphContract, random: np.random.Generator) -> dict[str, np.ndarray]:
+        return random_chunk(contract, 1, random)
+
+    def _rows(
+        self, draw: Callable[[GraphContract, np.random.Generator], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """What ``draw`` gives one row, for all rows."""
+        contract = self._stream.contract
+        rows = [draw(contract, self._random) for _ in range(self.streams)]
+        batch = StreamForm.of(contract).batch
+        found = {}
+        for name, array in rows[0].items():
+            dims = contract.input(name).dims
+            arrays = [row[name] for row in rows]
+            found[name] = np.concatenate(arrays, dims.index(batch)) if batch in dims else array
+        return found
+
+
 def random_chunk(
     contract: GraphContract, frames: int, random: np.random.Generator
 ) -> dict[str, np.ndarray]:
@@ -240,17 +288,13 @@ def _rule_of(contract: GraphContract) -> StreamRule:
     return rule
 
 
-def _find_capacity(
-    pool: StreamPool, deadline_ms: float, random: np.random.Generator
-) -> Capacity | None:
+def _find_capacity(many: Callable[[int], _Pushes], deadline_ms: float) -> Capacity | None:
     """Double the streams until the deadline is missed, then close in to a sixteenth."""
     measured: dict[int, float] = {}
 
     def meets(count: int) -> bool:
-        engine = _ManyStreams(pool, count, random)
+        engine = many(count)
         samples = time_engines([engine], lambda: {}, calls=DEADLINE_RUNS, seconds=2.0)
-        for number in pool.streams:
-            pool.close(number)
         measured[count] = float(np.percentile(samples[engine.name], 99)) / 1e6
         return measured[count] <= deadline_ms
 

@@ -90,6 +90,18 @@ def test_against_torch_needs_a_checkpoint(series_bundle: Bundle) -> None:
     assert "--module SOURCE" in result.stderr
 
 
+def test_peers_are_shown_beside_the_byte_limit(series_bundle: Bundle) -> None:
+    result = profile(series_bundle.path, "--against", "stock", *FEW)
+    assert result.exit_code == 0, result.output
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    place = next(n for n, line in enumerate(lines) if line[-1] == "over limit")
+    assert [line[2] for line in lines[place + 1 : place + 3]] == ["onnxruntime", "stock"]
+    assert "Byte limit" in result.output
+    unknown = profile(series_bundle.path, "--against", "tract")
+    assert unknown.exit_code == 2
+    assert "some of torch, stock, openvino" in unknown.stderr
+
+
 def test_folder_that_is_no_checkpoint_is_one_line(series_bundle: Bundle) -> None:
     result = profile(series_bundle.path, "--against", "torch", "--module", series_bundle.path)
     assert result.exit_code == 1

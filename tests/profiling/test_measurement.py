@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from test_engines import LanguageModel
 
 import rnn_edge
 from rnn_edge.bundle import Bundle
 from rnn_edge.errors import InputError, VerificationError
 from rnn_edge.profiling import Profile
+from rnn_edge.profiling.byte_limit import reading_us
 from rnn_edge.profiling.histogram import draw_latencies, save_histogram
 from rnn_edge.profiling.inputs import Point
+from rnn_edge.profiling.peers import PlainEngine
 
 FEW = {"calls": 20, "seconds": 5.0, "processes": 1}
 
@@ -81,7 +84,80 @@ def test_other_module_is_refused_before_it_is_timed(language_bundle: Bundle) -> 
 
 def test_against_without_a_module_is_refused(language_bundle: Bundle) -> None:
     with pytest.raises(InputError, match="together with a module"):
-        rnn_edge.profile(language_bundle, against="torch")
+        rnn_edge.profile(language_bundle, against=["stock", "torch"])
+
+
+def test_others_that_are_not_known_are_named(language_bundle: Bundle) -> None:
+    with pytest.raises(InputError, match=r"some of torch, stock, openvino, got 'tract'"):
+        rnn_edge.profile(language_bundle, against=["stock", "tract"])
+
+
+def test_the_exporter_of_torch_is_a_peer(result: Profile, language_bundle: Bundle) -> None:
+    found = rnn_edge.profile(
+        language_bundle, batches=[2], sequences=[3, 5], against=["stock", "torch"],
+        module=LanguageModel(), **FEW,
+    )  # fmt: skip
+    engines = ("onnxruntime", "torch", "torch-no-onednn", "stock")
+    points = [(latency.engine, latency.point) for latency in found.latencies]
+    assert points == [(engine, Point(2, time)) for time in (3, 5) for engine in engines]
+
+
+class Shrinking(LanguageModel):
+    """What torch.export does not take: a Python number out of values."""
+
+    def forward(self, tokens: torch.Tensor, h_0: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if tokens.sum().item() > -1:
+            return super().forward(tokens, h_0)
+        return h_0, h_0
+
+
+def test_a_peer_that_cannot_run_the_model_is_left_out(language_bundle: Bundle) -> None:
+    found = rnn_edge.profile(
+        language_bundle, batches=[2], sequences=[3], against=["torch", "stock"],
+        module=Shrinking(), **FEW,
+    )  # fmt: skip
+    engines = [latency.engine for latency in found.latencies]
+    assert engines == ["onnxruntime", "torch", "torch-no-onednn"]
+    assert found.left_out["stock"].startswith("torch.onnx.export must take the module")
+
+
+def test_the_file_itself_is_a_peer_in_plain_settings(language_bundle: Bundle) -> None:
+    pytest.importorskip("openvino")
+    found = rnn_edge.profile(
+        language_bundle, batches=[2], sequences=[1, 4], against=["stock", "openvino"], **FEW
+    )
+    engines = ("onnxruntime", "stock", "openvino")
+    assert [latency.engine for latency in found.latencies] == [*engines, *engines]
+    assert "openvino" in found.versions
+
+
+def test_a_peer_with_other_answers_is_left_out(
+    language_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlainEngine, "answers", lambda self, found: [2 * each for each in found])
+    found = rnn_edge.profile(language_bundle, batches=[2], sequences=[3], against="stock", **FEW)
+    assert [latency.engine for latency in found.latencies] == ["onnxruntime"]
+    assert "onnxruntime and stock must give the same answers" in found.left_out["stock"]
+
+
+def test_the_byte_limit_is_of_the_weights_that_a_call_reads(
+    result: Profile, language_bundle: Bundle
+) -> None:
+    state = LanguageModel().state_dict()
+    each = sum(v.numel() for k, v in state.items() if "weight_hh" in k)
+    tables = sum(v.numel() for k, v in state.items() if "table" in k)
+    limit = result.byte_limit
+    assert limit is not None
+    assert limit.step_bytes == 4 * each
+    whole = 4 * (sum(v.numel() for v in state.values()) - tables - each)
+    assert whole <= limit.once_bytes <= whole + 4096  # and constants of the graph itself
+    ours = result.latencies[0]
+    assert result.over_limit(ours) == ours.percentile_us(50) / result.limits_us[ours.point]
+
+
+def test_more_bytes_take_longer_to_read() -> None:
+    assert reading_us(0) == 0
+    assert reading_us(1 << 22) > reading_us(1 << 18) > 0
 
 
 @pytest.mark.parametrize("number", ["threads", "calls", "processes"])

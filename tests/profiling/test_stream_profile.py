@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import stream_bundles
 from click.testing import CliRunner, Result
 
+from rnn_edge import StreamSession
 from rnn_edge.bundle import Bundle
 from rnn_edge.cli.main import program
 from rnn_edge.errors import InputError
@@ -38,6 +41,26 @@ def test_single_steps_come_first_and_every_size_once(lstm: Bundle) -> None:
     assert found.capacity is None
 
 
+@pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a compiler")
+def test_the_engine_c_takes_rows_together(
+    lstm: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RNN_EDGE_CACHE", str(tmp_path))
+    opened: list[tuple[int, str | None]] = []
+
+    class Watched(StreamSession):
+        def __init__(self, source: object, **options: Any) -> None:
+            opened.append((options.get("batch", 1), options["engine"]))
+            super().__init__(source, **options)
+
+    monkeypatch.setattr(streaming, "StreamSession", Watched)
+    found = profile_stream(lstm, chunks=(1, 3), streams=(4,), engine="c", deadline_ms=1e4, **FEW)
+    assert [(each.streams, each.chunk) for each in found.latencies] == [(1, 1), (1, 3), (4, 1)]
+    assert found.capacity is not None
+    assert opened[:3] == [(1, "c"), (1, "c"), (4, "c")]
+    assert {engine for _, engine in opened} == {"c"}
+
+
 def test_figures_follow_from_the_timings() -> None:
     samples = np.array([1_000_000, 2_000_000, 3_000_000])
     ten = StreamLatency(1, 10, samples)
@@ -62,11 +85,14 @@ def test_capacity_is_the_most_streams_that_meet_the_deadline(
         return {engine.name: np.full(20, 1e6 if engine.streams <= most else 9e6)}
 
     monkeypatch.setattr(streaming, "time_engines", time_engines)
-    pool = streaming.StreamPool(lstm, max_batch=64)
-    found = streaming._find_capacity(pool, 5.0, np.random.default_rng(0))
+    random = np.random.default_rng(0)
+
+    def many(count: int) -> streaming._ManyStreams:
+        return streaming._ManyStreams(streaming.StreamPool(lstm, max_batch=64), count, random)
+
+    found = streaming._find_capacity(many, 5.0)
     assert most - most // 16 <= found.streams <= most
     assert (found.p99_ms, found.more) == (1.0, False)
-    assert len(pool) == 0
 
 
 def test_deadlines_that_none_and_all_meet(lstm: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
