@@ -136,7 +136,7 @@ def export(
     if generation.generator is not None:
         graphs["generate"] = generation.generator.contract
     contract = Contract(name or Path(out_dir).resolve().name, graphs, task, front_end, decoder)
-    pipeline = add_pipeline(captured.model, contract, session, portable)
+    pipeline = add_pipeline(captured.model, contract, session, portable, generation.generator)
     if pipeline.graph is not None:
         contract = replace(contract, graphs={**graphs, "pipeline": pipeline.graph.contract})
 

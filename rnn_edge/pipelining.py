@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_edge.contract import Contract
-from rnn_edge.errors import ExportError, VerificationError
+from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.streaming import save_graph
 
@@ -31,25 +31,36 @@ class PipelinePart:
 
 
 def add_pipeline(
-    model: ir.Model, contract: Contract, session: Session, portable: bool = False
+    model: ir.Model,
+    contract: Contract,
+    session: Session,
+    portable: bool = False,
+    generator: Stream | None = None,
 ) -> PipelinePart:
     """Put front end and decoder of ``contract`` around ``model``, and hold the whole against them.
 
     ``session`` runs ``model``, which stays as it is. Where there is no such graph, the reason
-    becomes the evidence.
+    becomes the evidence. Of a language model, ``generator`` is what continues ids.
     """
     from rnn_edge.graphs.pipelines import derive_pipeline
     from rnn_edge.verification.pipeline import check_pipeline
+    from rnn_edge.verification.written_texts import check_texts
 
     if contract.front_end is None or contract.decoder is None:
         return PipelinePart(None, {"refused": "no front end and decoder"}, {})
     try:
-        graph = derive_pipeline(model, contract, portable=portable)
+        graph = derive_pipeline(model, contract, portable=portable, generator=generator)
         with tempfile.TemporaryDirectory() as staging:
             path = Path(staging) / graph.contract.file
             save_graph(graph.model, graph.contract, path)
-            report, golden = check_pipeline(Session(path, trusted=True), session, contract)
-    except (ExportError, VerificationError) as error:
+            whole = Session(path, trusted=True)
+            if generator is None:
+                report, golden = check_pipeline(whole, session, contract)
+            else:
+                ids = Path(staging) / generator.contract.file
+                save_graph(generator.model, generator.contract, ids)
+                report, golden = check_texts(whole, Session(ids, trusted=True), contract)
+    except (ExportError, InputError, VerificationError) as error:
         return PipelinePart(None, {"refused": str(error)}, {})
     return PipelinePart(graph, report.to_dict(), golden)
 
@@ -63,6 +74,7 @@ def write_pipeline(folder: Path, part: PipelinePart, about: Contract) -> None:
     path = folder / part.graph.contract.file
     save_graph(part.graph.model, part.graph.contract, path, about)
     session = Session(path, trusted=True)
+    inputs = session.fill(part.golden)
     place = folder / "pipeline"
     place.mkdir()
-    write_golden_set(place, 0, part.golden, session.run_named(part.golden))
+    write_golden_set(place, 0, inputs, session.run_named(inputs))

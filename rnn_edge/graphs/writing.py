@@ -105,7 +105,7 @@ def variable(name: str, dtype: ir.DataType, dims: Sequence[int | str | None]) ->
 
 
 def name_apart(model: ir.Model) -> None:
-    """No two values have one name, not even in bodies beside each other: runtimes refuse that."""
+    """No two values or nodes have one name, not even in bodies: runtimes refuse that."""
     fixed = {*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()}
     taken = {str(value.name) for value in fixed}
     bodies = {node.graph for node in model.graph.all_nodes()} - {model.graph}
@@ -118,3 +118,8 @@ def name_apart(model: ir.Model) -> None:
             number += 1
         value.name = name
         taken.add(name)
+    names: set[str] = set()
+    for number, node in enumerate(model.graph.all_nodes()):
+        if node.name in names:
+            node.name = f"{node.name}.{number}"
+        names.add(str(node.name))

@@ -90,16 +90,49 @@ def write(
     return _pieces(session, ids, front_end, sampling)
 
 
+def write_texts(
+    session: Session,
+    front_end: CharacterFrontEnd,
+    decoder: NextCharacterDecoder,
+    prompt: str | None,
+    sampling: Sampling,
+) -> Iterator[str]:
+    """As ``write``, by the graph that takes prompts and gives texts itself."""
+    if prompt is None:
+        prompt = front_end.vocabulary[_line_start(front_end, decoder)]
+    elif not prompt:
+        raise InputError("prompt must hold at least one character, got none. Give a text.")
+    return _text_pieces(session, prompt, sampling)
+
+
+def _text_pieces(session: Session, prompt: str, sampling: Sampling) -> Iterator[str]:
+    carried, options = _start(sampling)
+    left = sampling.length
+    while left:
+        count = min(left, CHARACTERS_A_PIECE)
+        feed = options | carried | {"max_new": np.array(count)} | prompt_feed(session, [prompt])
+        outputs = session.run_named(feed)
+        carried = {pair.input: outputs[pair.output] for pair in session.contract.states}
+        prompt = str(outputs["text"][0])
+        left -= count
+        yield from prompt
+        prompt = prompt[-1:]
+
+
+def prompt_feed(session: Session, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Texts as strings, or as the code points that a portable graph takes."""
+    spec = session.contract.inputs[0]
+    if spec.dtype == "string":
+        return {spec.name: np.array(prompts, object)}
+    points = [ord(character) for prompt in prompts for character in prompt]
+    lengths = np.array([len(prompt) for prompt in prompts], np.int64)
+    return {spec.name: np.array(points, np.int32), "lengths": lengths}
+
+
 def _pieces(
     session: Session, ids: list[int], front_end: CharacterFrontEnd, sampling: Sampling
 ) -> Iterator[str]:
-    seed = secrets.randbelow(_SEEDS) if sampling.seed is None else sampling.seed
-    carried = {"seed": np.array([seed], np.int64)}
-    options = {
-        "temperature": np.array(sampling.temperature, np.float32),
-        "top_k": np.array(sampling.top_k or 0),
-        "top_p": np.array(sampling.top_p, np.float32),
-    }
+    carried, options = _start(sampling)
     tokens = session.contract.inputs[0].name
     left = sampling.length
     while left:
@@ -110,6 +143,17 @@ def _pieces(
         ids = outputs["generated"][0, -1:].tolist()
         left -= count
         yield from (front_end.vocabulary[place] for place in outputs["generated"][0])
+
+
+def _start(sampling: Sampling) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What is carried from run to run, and the options of all."""
+    seed = secrets.randbelow(_SEEDS) if sampling.seed is None else sampling.seed
+    options = {
+        "temperature": np.array(sampling.temperature, np.float32),
+        "top_k": np.array(sampling.top_k or 0),
+        "top_p": np.array(sampling.top_p, np.float32),
+    }
+    return {"seed": np.array([seed], np.int64)}, options
 
 
 def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) -> int:

@@ -26,7 +26,7 @@ from rnn_edge.runtime import front_ends
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.clips import decode_clip, read_frames
 from rnn_edge.runtime.decoders import Answer, decode
-from rnn_edge.runtime.generation import Sampling, generate, write
+from rnn_edge.runtime.generation import Sampling, generate, write, write_texts
 from rnn_edge.runtime.pipeline_graph import PIPELINE, PipelineGraph
 from rnn_edge.runtime.session import Session
 from rnn_edge.text_file import decode_text
@@ -76,10 +76,9 @@ class Pipeline:
         ) or _plain_front_end(self.session.contract, self.session.path)
         self.decoder: Decoder | None = about.decoder if about else None
         self._layout = Layout.of(self.session.contract)
-        bundle = self.session.bundle
         self._whole = None
-        # Strings have no place on other devices.
-        if bundle is not None and PIPELINE in bundle.contract.graphs and provider == "cpu":
+        bundle = self.session.bundle
+        if bundle is not None and self._has_whole and not self.generates:
             whole = Session(bundle, provider, graph=PIPELINE, threads=threads)
             self._whole = PipelineGraph(whole, bundle.contract)
 
@@ -187,10 +186,20 @@ class Pipeline:
                 "Give it inputs instead of a prompt."
             )
         bundle = self.session.bundle
+        if bundle is not None and self._has_whole:
+            writer = Session(bundle, graph=PIPELINE, threads=self._threads)
+            return write_texts(writer, self.front_end, self.decoder, prompt, sampling)
         if bundle is not None and GENERATE in bundle.contract.graphs:
             writer = Session(bundle, self.session.provider, graph=GENERATE, threads=self._threads)
             return write(writer, self.front_end, self.decoder, prompt, sampling)
         return generate(self.session, self.front_end, self.decoder, prompt, sampling)
+
+    @property
+    def _has_whole(self) -> bool:
+        """Whether a graph takes raw input, here: strings have no place on other devices."""
+        bundle = self.session.bundle
+        has = bundle is not None and PIPELINE in bundle.contract.graphs
+        return has and self.session.provider == "cpu"
 
     @property
     def _padding(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from rnn_edge.errors import InputError
 from rnn_edge.graphs.generation import derive_generator
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.models.language_model import LanguageModel, LstmLanguageModel, NextCharacterModel
+from rnn_edge.pipelining import add_pipeline, write_pipeline
 from rnn_edge.runtime import Pipeline
-from rnn_edge.runtime.generation import Sampling, softmax
+from rnn_edge.runtime.generation import Sampling, prompt_feed, softmax
 
 VOCABULARY = "\0?abcdefghi\n"
 SIZE = len(VOCABULARY)
@@ -239,6 +242,66 @@ def test_another_module_than_the_graphs_is_found_out(case: Any, tmp_path: Path) 
     )
     assert part.generator is None
     assert "must be within" in part.evidence["refused"]
+
+
+@pytest.fixture(scope="module", params=["strings", "code points"])
+def texts(case: Any, request: Any, tmp_path_factory: pytest.TempPathFactory) -> rnn_edge.Session:
+    """The graph that takes prompts as texts."""
+    _, bundle, _ = case
+    if request.param == "strings":
+        return rnn_edge.Session(bundle, graph="pipeline")
+    generator = Stream(ir.load(bundle.graph_path("generate")), bundle.graph("generate"))
+    model, folder = ir.load(bundle.graph_path()), tmp_path_factory.mktemp("portable")
+    part = add_pipeline(model, bundle.contract, rnn_edge.Session(bundle), True, generator)
+    write_pipeline(folder, part, bundle.contract)
+    return rnn_edge.Session(folder / "pipeline.onnx", trusted=True)
+
+
+def test_prompts_are_texts_and_so_is_what_follows(case: Any, texts: rnn_edge.Session) -> None:
+    module, _, _ = case
+    prompts = ["bcdef", "gh", "", "?b"]
+    feed = texts.fill({**prompt_feed(texts, prompts), "temperature": 0.0, "max_new": 13})
+    found = texts.run_named(feed)
+    for row, prompt in enumerate(prompts):
+        # Nothing starts a line; what is not known is read as unknown.
+        ids = [VOCABULARY.index(c) if c in VOCABULARY else 1 for c in prompt or "\n"]
+        written = eager_greedy(module, ids, 13)
+        assert found["text"][row] == "".join(VOCABULARY[place] for place in written)
+        assert found["generated"][row].tolist() == written
+
+
+def test_a_text_goes_on_from_its_last_character_and_ends_with_its_end(
+    case: Any, texts: rnn_edge.Session
+) -> None:
+    start = {**prompt_feed(texts, ["bc", "def"]), "seed": np.array([3, 4])}
+    whole = texts.run_named({**start, "max_new": 30})["text"]
+    part = texts.run_named({**start, "max_new": 11})
+    carried = {pair.input: part[pair.output] for pair in texts.contract.states}
+    last = prompt_feed(texts, [text[-1] for text in part["text"]])
+    rest = texts.run_named({**last, "max_new": 19, **carried})["text"]
+    assert [a + b for a, b in zip(part["text"], rest, strict=True)] == whole.tolist()
+    ended = texts.run_named({**start, "max_new": 30, "end": ord(whole[0][4])})["text"]
+    for text, long in zip(ended, whole, strict=True):
+        assert text == long[: long.find(whole[0][4]) + 1 or None]
+
+
+def test_no_prompts_give_no_texts(texts: rnn_edge.Session) -> None:
+    # In a process of its own: where a guard is missing, ONNX Runtime ends it.
+    feed = texts.fill({**prompt_feed(texts, ["b"]), "max_new": 2})
+    kinds = {name: str(array.dtype) for name, array in feed.items()}
+    shapes = {
+        spec.name: [0 if isinstance(dim, str) else dim for dim in spec.dims]
+        for spec in texts.contract.inputs
+    }
+    code = f"""
+import numpy, onnxruntime
+feed = {{name: numpy.ones({shapes!r}[name], kind) for name, kind in {kinds!r}.items()}}
+print(onnxruntime.InferenceSession({str(texts.path)!r}).run(["text"], feed)[0].shape)
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100
+    )
+    assert child.stdout == "(0,)\n", child.stderr
 
 
 def _arguments(bundle: rnn_edge.Bundle, module: NextCharacterModel) -> Any:

@@ -14,10 +14,17 @@ from rnn_edge.contract import (
     Decoder,
     FrontEnd,
     GraphContract,
+    NextCharacterDecoder,
     TensorSpec,
 )
 from rnn_edge.errors import ExportError, InputError
 from rnn_edge.graphs.pipelines.answers import ANSWERS, Found
+from rnn_edge.graphs.pipelines.generation import (
+    batch_limits,
+    generator_inputs,
+    line_start,
+    write_generator,
+)
 from rnn_edge.graphs.pipelines.rows import (
     Rows,
     rows_of_code_points,
@@ -39,19 +46,27 @@ _CHANGED = {"DFT", "GridSample"}
 _BATCH = "batch"
 
 
-def derive_pipeline(model: ir.Model, contract: Contract, *, portable: bool = False) -> Stream:
+def derive_pipeline(
+    model: ir.Model,
+    contract: Contract,
+    *,
+    portable: bool = False,
+    generator: Stream | None = None,
+) -> Stream:
     """The graph from raw input to readable answers around ``model``, which stays as it is.
 
     ``contract`` describes ``model`` as its graph "model", its front end and its decoder. Texts are
     strings, which ONNX Runtime's own tokenizer takes apart, or with ``portable`` int32 code points,
-    for standard operators alone. Raises ExportError where one of them has no form inside a graph.
+    for standard operators alone. Of a language model, ``generator`` is the graph that continues
+    ids. Raises ExportError where one of them has no form inside a graph.
     """
+    if generator is not None:
+        return _derive_generator(generator, contract, portable)
     graph = contract.graphs["model"]
     front_end, decoder, layout = _require(contract)
     _require_opset(model)
     made = ir.Graph([], [], nodes=[], opset_imports={"": _OPSET}, name="pipeline")
-    weights = Weights(made)
-    writer = Writer(weights)
+    writer = Writer(Weights(made))
     inputs = _declare_inputs(layout, front_end, portable)
     values = {spec.name: _declared(spec) for spec in inputs}
     made.inputs.extend(values.values())
@@ -63,16 +78,51 @@ def derive_pipeline(model: ir.Model, contract: Contract, *, portable: bool = Fal
         told = TensorSpec("lengths", "int64", (_BATCH,), "steps of each row that has answers")
         answers.append((told, writer.op("Identity", rows.lengths)))
     outputs = _outputs(writer, answers, rows, set(values))
-    made.extend(writer.nodes)
-    made.outputs.extend(value for _, value in outputs)
-    made.opset_imports.update(_domains(made))
-    result = ir.Model(made, ir_version=model.ir_version)
-    name_apart(result)
+    result = _complete(made, writer, outputs, model)
     axes = {axis: limits for axis, limits in graph.axes.items() if axis == _BATCH}
     if layout.lengths is None:
         axes = dict(graph.axes)
     specs = tuple(spec for spec, _ in outputs)
     return Stream(result, GraphContract(PIPELINE_FILE, tuple(inputs), specs, axes=axes))
+
+
+def _derive_generator(generator: Stream, contract: Contract, portable: bool) -> Stream:
+    """From prompts that are texts to what follows them, as texts."""
+    front_end, decoder = contract.front_end, contract.decoder
+    if not isinstance(front_end, CharacterFrontEnd) or not isinstance(
+        decoder, NextCharacterDecoder
+    ):
+        raise ExportError(
+            "a language model must have a vocabulary of characters to take texts, it has none. "
+            "Give it ids."
+        )
+    _require_opset(generator.model)
+    made = ir.Graph([], [], nodes=[], opset_imports={"": _OPSET}, name="pipeline")
+    writer = Writer(Weights(made))
+    inputs = generator_inputs(generator.contract, portable)
+    values = {spec.name: _declared(spec) for spec in inputs}
+    made.inputs.extend(values.values())
+    start = line_start(front_end, decoder)
+    answers, rows = write_generator(writer, generator, values, front_end, start)
+    outputs = _outputs(writer, answers, rows, set(values))
+    result = _complete(made, writer, outputs, generator.model)
+    specs = tuple(spec for spec, _ in outputs)
+    states, axes = generator.contract.states, batch_limits(generator.contract)
+    return Stream(result, GraphContract(PIPELINE_FILE, tuple(inputs), specs, states, axes))
+
+
+def _complete(
+    made: ir.Graph,
+    writer: Writer,
+    outputs: list[tuple[TensorSpec, ir.Value]],
+    original: ir.Model,
+) -> ir.Model:
+    made.extend(writer.nodes)
+    made.outputs.extend(value for _, value in outputs)
+    made.opset_imports.update(_domains(made))
+    result = ir.Model(made, ir_version=original.ir_version)
+    name_apart(result)
+    return result
 
 
 def _require(contract: Contract) -> tuple[FrontEnd, Decoder, Layout]:
@@ -181,7 +231,7 @@ def _outputs(
     """The answers of the rows that were given, under names that no input has."""
     found = []
     for spec, value in answers:
-        starts, axes = writer.constant([0]), writer.constant([0])
+        starts, axes = writer.constant([0]), writer.constant([spec.dims.index(_BATCH)])
         value = writer.op("Slice", value, starts, rows.given, axes)
         name = f"{spec.name}_n" if spec.name in taken else spec.name
         told = TensorSpec(name, spec.dtype, spec.dims, spec.meaning)

@@ -45,11 +45,11 @@ def rows_of_texts(
     """``texts`` string[batch]. An empty one reads as ``filler`` where that is an id."""
     ids = ids_of_characters(writer, characters_of(writer, texts), front_end)
     given = writer.op("Shape", texts)
-    missing = [
-        _missing(writer, given, 1),
-        _missing(writer, writer.op("Shape", ids, start=1, end=2), least),
+    ends = [
+        missing(writer, given, 1),
+        missing(writer, writer.op("Shape", ids, start=1, end=2), least),
     ]
-    amounts = writer.op("Concat", writer.constant([0, 0]), *missing, axis=0)
+    amounts = writer.op("Concat", writer.constant([0, 0]), *ends, axis=0)
     ids = writer.op("Pad", ids, amounts, writer.constant(BEHIND))
     inside = writer.op("Greater", ids, writer.constant(BEHIND))
     counts = writer.op("Cast", inside, to=int(ir.DataType.INT64))
@@ -99,7 +99,7 @@ def whole_rows(writer: Writer, data: ir.Value, spec: TensorSpec, least: int) -> 
     given = writer.op("Shape", data, start=0, end=1)
     width = writer.op("Shape", data, start=1, end=2)
     rank = len(spec.dims)
-    ends = [_missing(writer, given, 1), _missing(writer, width, least)]
+    ends = [missing(writer, given, 1), missing(writer, width, least)]
     zeros = writer.constant([0] * rank)
     rest = [writer.constant([0] * (rank - 2))] if rank > 2 else []
     amounts = writer.op("Concat", zeros, *ends, *rest, axis=0)
@@ -122,7 +122,7 @@ def _in_rows(
     """[steps, ...] as [batch, longest, ...], one row or more; lengths; the number of rows."""
     one = writer.constant([1])
     given = writer.op("Shape", lengths)
-    amounts = writer.op("Concat", writer.constant([0]), _missing(writer, given, 1), axis=0)
+    amounts = writer.op("Concat", writer.constant([0]), missing(writer, given, 1), axis=0)
     lengths = writer.op("Pad", lengths, amounts, writer.constant(0))
     # Lengths that do not add up to the steps are an error here.
     total = writer.op("ReduceSum", lengths, keepdims=1)
@@ -165,7 +165,7 @@ def _and_finite(writer: Writer, valid: ir.Value, data: ir.Value, spec: TensorSpe
     return writer.op("And", valid, writer.op("Not", bad))
 
 
-def _missing(writer: Writer, size: ir.Value, least: int) -> ir.Value:
+def missing(writer: Writer, size: ir.Value, least: int) -> ir.Value:
     """How much int64[1] ``size`` lacks of ``least``."""
     lacks = writer.op("Sub", writer.constant([least]), size)
     return writer.op("Max", lacks, writer.constant([0]))

@@ -1,0 +1,66 @@
+"""Does a graph that continues texts write what the one that continues ids writes?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rnn_edge.contract import CharacterFrontEnd, Contract
+from rnn_edge.errors import VerificationError
+from rnn_edge.runtime import Session
+from rnn_edge.runtime.generation import prompt_feed
+from rnn_edge.verification.pipeline import PipelineReport
+
+_SEED = 37
+_TRIALS: tuple[dict[str, Any], ...] = (
+    {"temperature": 0.0, "max_new": 9},
+    {"temperature": 1.2, "max_new": 14, "top_k": 7},
+)
+
+
+def check_texts(
+    texts: Session, ids: Session, contract: Contract
+) -> tuple[PipelineReport, Mapping[str, Any]]:
+    """Compare ``texts`` with ``ids``, which is held against the eager module elsewhere.
+
+    Gives a report, and the inputs of a run. Raises VerificationError naming the prompt.
+    """
+    front_end = contract.front_end
+    assert isinstance(front_end, CharacterFrontEnd)
+    random = np.random.default_rng(_SEED)
+    known = [entry for entry in front_end.vocabulary if len(entry) == 1] or ["a"]
+    prompts = ["".join(random.choice(known, size)) for size in (1, 6, 3)] + ["\U0010ffff?"]
+    rows = [
+        [front_end.vocabulary.index(c) if c in known else front_end.unknown for c in prompt]
+        for prompt in prompts
+    ]
+    tokens = np.full((len(rows), max(map(len, rows))), front_end.padding)
+    for row, found in enumerate(rows):
+        tokens[row, : len(found)] = found
+    lengths = np.array([len(row) for row in rows])
+    seeds = random.integers(0, 2**31, len(rows))
+    name = ids.contract.inputs[0].name
+    for options in _TRIALS:
+        given = {name: tokens, "lengths": lengths, "seed": seeds, **options}
+        expected = ids.run_named(given)
+        outputs = texts.run_named({**prompt_feed(texts, prompts), "seed": seeds, **options})
+        for row, prompt in enumerate(prompts):
+            written = expected["generated"][row, : expected["generated_lengths"][row]]
+            text = "".join(_character(front_end, int(place)) for place in written)
+            if outputs["text"][row] != text:
+                raise VerificationError(
+                    f"pipeline.onnx must write {text!r} after {prompt!r}, as generate.onnx does, "
+                    f"got {outputs['text'][row]!r}. Nothing that is wrong is to be shipped: report "
+                    "the model."
+                )
+    report = PipelineReport(len(_TRIALS) * len(prompts), 0.0)
+    return report, {**prompt_feed(texts, prompts), "seed": seeds, **_TRIALS[0]}
+
+
+def _character(front_end: CharacterFrontEnd, place: int) -> str:
+    if place == front_end.padding:
+        return ""
+    unknown = place == front_end.unknown
+    return "\N{REPLACEMENT CHARACTER}" if unknown else front_end.vocabulary[place]
