@@ -20,6 +20,8 @@ from rnn_edge.runtime.stream_graph import StreamGraph
 
 # Shapes of chunks whose next check is a short one.
 MOST_FITTING = 1024
+# Chunks from which on they are looked at in one piece.
+_FEWEST_ALIKE = 3
 
 Chunk = tuple[list[np.ndarray], bool]
 
@@ -175,10 +177,13 @@ class StreamPool:
         A chunk is an array, a tuple of arrays in the contract's order or a mapping by name. Nothing
         runs when one of them does not fit, or when a stream has chunks that wait.
         """
-        checked = {}
-        for number, chunk in chunks.items():
-            given = chunk if isinstance(chunk, tuple) else (chunk,)
-            checked[number] = self._checked(self._known(number), given, copy=False)
+        checked = self._surely_checked(chunks)
+        alike = checked is not None and not self._form.in_step and not self._form.shared_chunk
+        if checked is None:
+            checked = {}
+            for number, chunk in chunks.items():
+                given = chunk if isinstance(chunk, tuple) else (chunk,)
+                checked[number] = self._checked(self._known(number), given, copy=False)
         with self._running:
             with self._lock:
                 tasks = []
@@ -194,7 +199,7 @@ class StreamPool:
                     tasks.append(Task(stream.row, arrays, stream.start))
                 for number in checked:
                     self._streams[number].start = False
-            answers, refused = self._run(tasks)
+            answers, refused = self._run(tasks, alike=alike)
             if refused:
                 self._finished |= answers
                 raise refused[0]
@@ -235,11 +240,16 @@ class StreamPool:
             if not len(block):
                 del self._blocks[found.kind]
 
-    def _run(self, tasks: list[Task]) -> tuple[dict[int, list[np.ndarray]], list[InputError]]:
-        """Outputs by stream, and the errors of those that were refused even alone."""
+    def _run(
+        self, tasks: list[Task], *, alike: bool = False
+    ) -> tuple[dict[int, list[np.ndarray]], list[InputError]]:
+        """Outputs by stream, and the errors of those that were refused even alone.
+
+        ``alike`` tasks are known to be such that they may share a run.
+        """
         self._admit()
-        groups: dict[Hashable, list[Task]] = {}
-        for task in tasks:
+        groups: dict[Hashable, list[Task]] = {0: tasks} if alike else {}
+        for task in [] if alike else tasks:
             kind = self._streams[task.row.id].kind
             groups.setdefault((kind, task.alike(self._form)), []).append(task)
         answers: dict[int, list[np.ndarray]] = {}
@@ -298,6 +308,32 @@ class StreamPool:
         if found is None:
             raise _unknown(stream)
         return found
+
+    def _surely_checked(self, chunks: Mapping[int, Any]) -> dict[int, list[np.ndarray]] | None:
+        """The chunks where all are alike and surely fit, looked at in one piece; else None."""
+        if len(self._form.chunk) != 1 or len(chunks) < _FEWEST_ALIKE:
+            return None
+        (spec,) = self._form.chunk
+        found: dict[int, list[np.ndarray]] = {}
+        arrays, alike = [], None
+        for number, chunk in chunks.items():
+            array = chunk[0] if type(chunk) is tuple and len(chunk) == 1 else chunk
+            stream = self._streams.get(number)
+            if stream is None or type(array) is not np.ndarray:
+                return None
+            own = stream.kind, array.shape, array.dtype
+            if alike is None:
+                alike = own
+            elif own != alike:
+                return None
+            arrays.append(array)
+            found[number] = [array]
+        assert alike is not None
+        kind, shape, dtype = alike
+        if self._fitting.get((kind, shape)) != [dtype]:
+            return None
+        joined = np.concatenate(arrays, self._form.row_axis(spec) or 0)
+        return found if values_surely_fit(spec, joined) else None
 
     def _checked(
         self, stream: _Stream, chunk: tuple[Any, ...], copy: bool = True

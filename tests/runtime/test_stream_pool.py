@@ -284,6 +284,29 @@ def test_a_wrong_chunk_queues_nothing_and_runs_nothing(bundles):
         np.testing.assert_allclose(y[stream][0][0], expected, atol=EPSILON)
 
 
+@pytest.mark.parametrize("place", [0, 3])
+def test_one_wrong_chunk_among_many_that_are_alike_runs_none(bundles, place):
+    random = np.random.default_rng(3)
+    pool, x = StreamPool(bundles["GRU", True]), [frames(random, 6) for _ in range(4)]
+    streams = [pool.open() for _ in x]
+
+    def push(first: int, end: int, wrong: float | None = None) -> dict[int, list[np.ndarray]]:
+        chunks = [part[:, first:end].copy() for part in x]
+        if wrong is not None:
+            chunks[place][0, 1, 0] = wrong
+        return pool.push_many(dict(zip(streams, chunks, strict=True)))
+
+    push(0, 2)
+    for wrong in (np.nan, np.inf, stream_bundles.MAXIMUM + 1):
+        with pytest.raises(InputError, match=r"x\[0, 1, 0\] must be"):
+            push(2, 4, wrong)
+    push(2, 4)
+    answers = push(4, 6)
+    for stream, part in zip(streams, x, strict=True):
+        expected = stream_bundles.recurrent_answer("GRU", part[0])[4:]
+        np.testing.assert_allclose(answers[stream][0][0], expected, atol=EPSILON)
+
+
 def test_a_chunk_may_be_written_over_once_it_is_pushed(bundles):
     pool, x = StreamPool(bundles["GRU", False]), np.ones((1, 2, 2), np.float32)
     stream = pool.open()
