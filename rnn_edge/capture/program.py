@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +15,12 @@ from torch.utils._sympy.functions import FloorDiv, Mod
 from rnn_edge.capture.arguments import Arguments, resize
 from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
 from rnn_edge.capture.choices import Choice, find_choices, trace_sides
+from rnn_edge.capture.fixing import FixedAxesError, StopWhereFixed
 from rnn_edge.capture.interception import Interception, skipping_size_checks
 from rnn_edge.capture.joining import join
 from rnn_edge.capture.refusal import explain_refusal
 from rnn_edge.capture.relations import holds
-from rnn_edge.capture.rolling.attempts import roll, roll_repeats
+from rnn_edge.capture.rolling.attempts import choose_sizes, roll, roll_repeats
 from rnn_edge.capture.rolling.keeping import Keeping
 from rnn_edge.capture.rolling.repeats import count_nodes, may_repeat
 from rnn_edge.capture.rolling.rolled import RolledForward
@@ -39,7 +40,8 @@ class FlatForward(nn.Module):
     """forward() over a flat list of tensors, run under Interception, returning a flat list.
 
     ``on_return`` is told the names of the returned tensors. While ``keeps`` is set, what forward()
-    computes in vain stays in the graph.
+    computes in vain stays in the graph. While ``stops`` is set, a call that turns the size of a
+    named axis into a number raises FixedAxesError.
     """
 
     PREFIX = "module."
@@ -55,6 +57,7 @@ class FlatForward(nn.Module):
         self._arguments = arguments
         self._on_return = on_return
         self.keeps = False
+        self.stops = False
         self._numbers = {
             name: tensor.item() for name, tensor in _weights(module) if tensor.numel() == 1
         }
@@ -66,6 +69,7 @@ class FlatForward(nn.Module):
         with (
             watching_attributes(self.module) as changed,
             Keeping() as keeping,
+            StopWhereFixed(_sizes_of(self._arguments, tensors)) if self.stops else nullcontext(),
             Interception(numbers),
         ):
             outputs = self._arguments.call(self.module, tensors)
@@ -74,6 +78,15 @@ class FlatForward(nn.Module):
         refuse_kept_state(changed)
         self._on_return(outputs)
         return list(outputs.values())
+
+
+def _sizes_of(arguments: Arguments, tensors: Sequence[Tensor]) -> dict[str, int | torch.SymInt]:
+    return {
+        axis: size
+        for argument, tensor in zip(arguments.tensors, tensors, strict=True)
+        for axis, size in zip(argument.axes, tensor.shape, strict=True)
+        if axis is not None
+    }
 
 
 def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -118,12 +131,10 @@ def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Pr
     output_names: list[str] = []
     flat = FlatForward(module, arguments, lambda names: _set(output_names, names))
     with skipping_size_checks(module):
-        exported = _export(flat, arguments, sizes, set(sizes))
-        names = tuple(output_names)
-        fixed = find_fixed_axes(exported, arguments)
+        exported, fixed = _export_until_fixed(flat, arguments, sizes)
         candidates: list[RolledForward] = []
         if fixed:
-            *candidates, safest = _roll(flat, arguments, sizes, fixed)
+            *candidates, safest = _roll(flat, arguments, sizes, fixed, exported)
             exported = _export(safest, arguments, sizes, set(sizes))
         else:
             joined = _join_sides(exported, flat, arguments, sizes, set(sizes))
@@ -131,12 +142,38 @@ def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Pr
                 exported = joined
             elif may_repeat(exported):
                 candidates = _roll_repeats(flat, arguments, sizes)
+        names = tuple(output_names)
         program = Program(exported, arguments, names, _name_symbols(exported, arguments))
         for candidate in candidates:
             smaller = _export_smaller(candidate, program, sizes)
             if smaller is not None:
                 return smaller
     return program
+
+
+def _export_until_fixed(
+    flat: FlatForward, arguments: Arguments, sizes: Mapping[str, int]
+) -> tuple[ExportedProgram, list[str]]:
+    """``flat``, and the axes that forward() turns into numbers.
+
+    Where there are any, they have the sizes of choose_sizes(), and all that is computed is kept.
+    """
+    fixed: list[str] = []
+    flat.stops = True
+    try:
+        while True:
+            dynamic = set(sizes) - set(fixed)
+            flat.keeps = bool(fixed)
+            try:
+                exported = _export(flat, arguments, choose_sizes(sizes, fixed), dynamic)
+                found = find_fixed_axes(exported, arguments, dynamic)
+            except FixedAxesError as error:
+                found = list(error.axes)
+            if not found:
+                return exported, fixed
+            fixed = [axis for axis in sizes if axis in fixed or axis in found]
+    finally:
+        flat.stops = flat.keeps = False
 
 
 def trace_at_example(module: nn.Module, arguments: Arguments) -> ExportedProgram:
@@ -183,7 +220,7 @@ def _export(
             return torch.export.export(
                 flat, examples, dynamic_shapes=(dynamic_shapes,), strict=False
             )
-        except ExportError:
+        except (ExportError, FixedAxesError):
             raise
         except Exception as error:
             raise explain_refusal(flat.get_submodule("module"), error) from error
@@ -223,13 +260,21 @@ def _match_symbols(exported: ExportedProgram, arguments: Arguments) -> dict[str,
 
 
 def _roll(
-    flat: FlatForward, arguments: Arguments, sizes: dict[str, int], fixed: Sequence[str]
+    flat: FlatForward,
+    arguments: Arguments,
+    sizes: dict[str, int],
+    fixed: Sequence[str],
+    first: ExportedProgram,
 ) -> list[RolledForward]:
-    """``flat`` as modules that follow the sizes of the axes ``fixed``, the last one the safest."""
+    """``flat`` as modules that follow the sizes of the axes ``fixed``, the last one the safest.
+
+    ``first`` is its trace at choose_sizes().
+    """
     others = set(sizes) - set(fixed)
+    known = choose_sizes(sizes, fixed)
 
     def trace_at(at: Mapping[str, int]) -> Trace:
-        exported = _export(flat, arguments, at, others)
+        exported = first if at == known else _export(flat, arguments, at, others)
         joined = _join_sides(exported, flat, arguments, at, others)
         return read_trace(exported if joined is None else joined)
 
@@ -282,9 +327,12 @@ def _export_smaller(
     return Program(exported, arguments, written_out.output_names, symbols, written_out)
 
 
-def find_fixed_axes(exported: ExportedProgram, arguments: Arguments) -> list[str]:
-    """The named axes that tracing has set to a number."""
-    fixed = {axis: None for _, axis, size in _axis_sizes(exported, arguments) if _is_fixed(size)}
+def find_fixed_axes(
+    exported: ExportedProgram, arguments: Arguments, dynamic: Collection[str]
+) -> list[str]:
+    """Those of the axes ``dynamic`` that tracing has set to a number."""
+    sizes = _axis_sizes(exported, arguments)
+    fixed = {axis: None for _, axis, size in sizes if axis in dynamic and _is_fixed(size)}
     return list(fixed)
 
 

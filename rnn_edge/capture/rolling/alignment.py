@@ -75,10 +75,10 @@ class _Layout:
         return self.trace.steps[run.start + iteration * run.period + step]
 
 
-def vary(sizes: Mapping[str, int], fixed: Sequence[str]) -> list[dict[str, int]]:
-    """The sizes to trace at: as they are, each of ``fixed`` one more, all of them three more."""
+def vary(sizes: Mapping[str, int], fixed: Sequence[str], further: int) -> list[dict[str, int]]:
+    """The sizes to trace at: as they are, each of ``fixed`` one more, all of them ``further``."""
     ones = [{**sizes, axis: sizes[axis] + 1} for axis in fixed]
-    return [dict(sizes), *ones, {**sizes, **{axis: sizes[axis] + 3 for axis in fixed}}]
+    return [dict(sizes), *ones, {**sizes, **{axis: sizes[axis] + further for axis in fixed}}]
 
 
 def align(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:

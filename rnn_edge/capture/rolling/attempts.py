@@ -23,9 +23,12 @@ from rnn_edge.capture.rolling.pruning import prune
 from rnn_edge.capture.rolling.runs import FEWEST_FIXED
 from rnn_edge.capture.rolling.steps import share_states, without_unused
 from rnn_edge.capture.rolling.trace import Trace
+from rnn_edge.errors import ExportError
 
-# For axes that are looped over: long enough to show what repeats itself.
-_LOOPED_SIZES = (8, 15, 21, 33)
+# For axes that are looped over, and how much further all of them go: long enough to show what
+# repeats itself. The first are cheap, the second longer than usual kernels and slices.
+_LOOPED_SIZES = ((5, 9, 15, 23), (8, 15, 21, 33))
+_FURTHER = (6, 3)
 # Long enough for three times the longest period, and one size for each place in it.
 _PERIODIC_SIZES = (12, 13, 14, 15, 16, 17, 21)
 _PERIODS = (2, 3, 4)
@@ -39,22 +42,50 @@ def roll(
 
     The last one has the loops alone that follow the sizes, one before it others as well.
     """
-    sizes = {**sizes, **dict(zip(fixed, _LOOPED_SIZES, strict=False))}
-    traces = _trace_all(trace_at, vary(sizes, fixed), fixed)
+    known: dict[Sizes, Trace] = {}
+
+    def trace_once(at: Mapping[str, int]) -> Trace:
+        key = tuple(at[axis] for axis in fixed)
+        if key not in known:
+            known[key] = trace_at(at)
+        return known[key]
+
     try:
-        found = _align_any(traces, align)
+        return _roll_at(trace_once, vary(choose_sizes(sizes, fixed), fixed, _FURTHER[0]), fixed)
+    except ExportError:
+        # What is wider than those sizes, or begins late, would not show.
+        longer = choose_sizes(sizes, fixed, 1)
+    try:
+        return _roll_at(trace_once, vary(longer, fixed, _FURTHER[1]), fixed)
     except NotRollableError:
-        nested = _roll_nested(traces, align)
-        if nested is not None:
-            return _with_smaller(nested, [_roll_nested(traces, align_with_repeats)])
         if len(fixed) > 1:
             raise
         periodic = [{**sizes, fixed[0]: size} for size in _PERIODIC_SIZES]
-        traced = _trace_all(trace_at, periodic, fixed)
+        traced = _trace_all(trace_once, periodic, fixed)
         periodic_program = _roll_periodic([(s, without_unused(trace)) for s, trace in traced])
         if periodic_program is None:
             raise
         return [periodic_program]
+
+
+def choose_sizes(sizes: Mapping[str, int], fixed: Sequence[str], row: int = 0) -> dict[str, int]:
+    """``sizes`` with those at which the axes ``fixed`` are traced first."""
+    return {**sizes, **dict(zip(fixed, _LOOPED_SIZES[row], strict=False))}
+
+
+def _roll_at(
+    trace_at: Callable[[Mapping[str, int]], Trace],
+    varied: Sequence[Mapping[str, int]],
+    fixed: Sequence[str],
+) -> list[RolledProgram]:
+    traces = _trace_all(trace_at, varied, fixed)
+    try:
+        found = _align_any(traces, align)
+    except NotRollableError:
+        nested = _roll_nested(traces, align)
+        if nested is None:
+            raise
+        return _with_smaller(nested, [_roll_nested(traces, align_with_repeats)])
     others = []
     if any(_may_repeat(item.body) for item in found.items if isinstance(item, Loop)):
         others.append(_roll_nested(traces, align_with_repeats))
