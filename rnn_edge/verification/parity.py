@@ -12,6 +12,7 @@ from rnn_edge.contract import AxisLimits, GraphContract, TensorSpec
 from rnn_edge.errors import InputError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.verification.cases import Answer, Case
+from rnn_edge.verification.crashes import refuse_crashes
 from rnn_edge.verification.golden import run_at
 from rnn_edge.verification.oracle import Oracle
 from rnn_edge.verification.report import OutputParity, ParityReport
@@ -72,6 +73,7 @@ def check_parity(
         axis: _find_limits(sampler, axis, {sizes[axis] for sizes in sizes_tried}, cases)
         for axis in traced
     }
+    refuse_crashes(session, cases)
     worst: dict[str, OutputParity] = {}
     noise: dict[str, float] = {}
     for case in cases:

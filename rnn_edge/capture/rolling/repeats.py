@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 
 import torch
@@ -10,6 +11,9 @@ from torch.fx import GraphModule, Node
 
 from rnn_edge.capture.rolling.runs import FEWEST_FIXED
 
+# Layers that are kept whole take their states apart by these; no iteration has them alone.
+_PARTS = (operator.getitem, torch.ops.aten.narrow.default)
+
 
 def may_repeat(exported: ExportedProgram) -> bool:
     """Whether one operator of one source line, with the same parameters, is there often enough."""
@@ -17,7 +21,7 @@ def may_repeat(exported: ExportedProgram) -> bool:
     seen = Counter(
         (str(node.target), node.stack_trace, tuple(_names(node, parameters)))
         for node in exported.graph.nodes
-        if node.op == "call_function"
+        if node.op == "call_function" and node.target not in _PARTS
     )
     return any(count >= FEWEST_FIXED for count in seen.values())
 
