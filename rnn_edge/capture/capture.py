@@ -17,7 +17,7 @@ from torch import nn
 
 from rnn_edge.capture.arguments import Arguments, read_arguments
 from rnn_edge.capture.attributes import find_changed_buffers, refuse_kept_state
-from rnn_edge.capture.naming import name_everything
+from rnn_edge.capture.naming import name_everything, tell_owners
 from rnn_edge.capture.program import FlatForward, Program, trace
 from rnn_edge.capture.registry import to_onnx
 from rnn_edge.capture.relations import refuse_relations
@@ -83,6 +83,7 @@ def _make_model(
     module: nn.Module, program: Program, output_names: Sequence[str] | None
 ) -> ir.Model:
     model = _translate(module, program)
+    tell_owners(model, program.exported.graph_signature.inputs_to_parameters)
     clean(model)
     name_everything(
         model,

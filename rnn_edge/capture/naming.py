@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from rnn_edge.capture.program import FlatForward
-from rnn_edge.graphs.origin import MODULE_KEY, Origin, keep_origin, read_origin
+from rnn_edge.graphs.origin import MODULE_KEY, WEIGHTS_KEY, Origin, keep_origin, read_origin
 
 # Sizes that depend on values, as the longest of the lengths, are no axis of the inputs.
 _COMPUTED_AXIS = "longest"
@@ -74,10 +74,23 @@ def _name_nodes(graph: ir.Graph, owner: str) -> None:
             node.metadata_props[MODULE_KEY] = path
 
 
+def tell_owners(model: ir.Model, parameters: Mapping[str, str]) -> None:
+    """Give recurrent nodes the path of the module that their weights belong to.
+
+    Where loops were rolled back, no call of it was traced. ``parameters`` has the names of weights
+    in the module by those in the trace.
+    """
+    for node in model.graph.all_nodes():
+        name = parameters.get(node.metadata_props.get(WEIGHTS_KEY, ""), "")
+        if name.startswith(FlatForward.PREFIX):
+            path = name.removeprefix(FlatForward.PREFIX).rpartition(".")[0]
+            node.metadata_props.setdefault(MODULE_KEY, path)
+
+
 def _origin(node: ir.Node, owner: str) -> Origin:
     found = read_origin(node, FlatForward.PREFIX)
     told = node.metadata_props.get(MODULE_KEY)
-    if told is not None:
+    if told is not None and not found.path:
         return Origin(told, "", found.line)
     # What forward() was traced in may be a stand-in of the module.
     return replace(found, owner=owner) if found.owner and not found.path else found

@@ -13,7 +13,7 @@ import onnxscript
 
 from rnn_edge.capture import accumulation, composition, constants, elimination, operators
 from rnn_edge.capture.program import FlatForward
-from rnn_edge.graphs.origin import MODULE_KEY
+from rnn_edge.graphs.origin import MODULE_KEY, WEIGHTS_KEY
 
 # The stubs of onnxscript know tensors only, where constants are as good.
 op: Any = onnxscript.opset18
@@ -41,6 +41,7 @@ def translate_rnn(
         hidden_size=_hidden_size(weights, _RNN_GATES),
         direction=_direction(bidirectional),
     )  # fmt: skip
+    y.producer().metadata_props[WEIGHTS_KEY] = str(weights[0].name)
     return _merge_directions(y, bidirectional), h_n
 
 
@@ -57,6 +58,7 @@ def translate_gru(
         direction=_direction(bidirectional),
         linear_before_reset=1,
     )  # fmt: skip
+    y.producer().metadata_props[WEIGHTS_KEY] = str(weights[0].name)
     return _merge_directions(y, bidirectional), h_n
 
 
@@ -72,6 +74,7 @@ def translate_lstm(
         hidden_size=_hidden_size(weights, _LSTM_GATES),
         direction=_direction(bidirectional),
     )  # fmt: skip
+    y.producer().metadata_props[WEIGHTS_KEY] = str(weights[0].name)
     return _merge_directions(y, bidirectional), h_n, c_n
 
 

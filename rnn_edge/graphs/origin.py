@@ -12,6 +12,8 @@ from rnn_edge.code_line import CodeLine, is_foreign
 
 # The metadata entry that keeps the path of the torch module that a node came from.
 MODULE_KEY = "rnn_edge.module"
+# That of the first weights of a layer, as tracing calls them, until its module is known by them.
+WEIGHTS_KEY = "rnn_edge.weights"
 
 # What torch.onnx writes, and the key under which this process keeps what it read: no file has it.
 _SCOPES = "pkg.torch.onnx.name_scopes"

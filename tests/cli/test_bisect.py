@@ -116,3 +116,48 @@ def test_bisect_needs_the_module(exported: tuple[Path, str]) -> None:
     result = run("verify", exported[0], "--bisect")
     assert result.exit_code == 2
     assert "--module" in result.output
+
+
+BEHIND_A_LOOP = """
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.norm = nn.RNNCell(3, 4), nn.LayerNorm(4)
+        self.core = nn.LSTM(4, 4, num_layers=2, bidirectional=True, batch_first=True)
+
+    def forward(self, x, lengths):
+        h, steps = x.new_zeros(x.shape[0], 4), []
+        for t in range(x.shape[1]):
+            h = self.norm(self.cell(x[:, t], h))
+            steps.append(h)
+        y = pack_padded_sequence(torch.stack(steps, 1), lengths, True, enforce_sorted=False)
+        return pad_packed_sequence(self.core(y)[0], True)[0]
+"""
+
+
+def test_layer_of_packed_sequences_behind_a_loop_is_located(tmp_path: Path) -> None:
+    source, folder = tmp_path / "net.py", tmp_path / "bundle"
+    source.write_text(BEHIND_A_LOOP, encoding="utf-8")
+    inputs = ["--input", "x:float32[batch,sequence,3]", "--input", "lengths:int64[batch]"]
+    result = run("export", f"{source}:Net", *inputs, "-o", folder)
+    assert result.exit_code == 0, result.output
+
+    def turn(model: onnx.ModelProto) -> None:
+        """Give the way back of the second layer the weights of its way forth."""
+        (node,) = [one for one in model.graph.node if one.name == "core.layer_1"]
+        (weight,) = [one for one in model.graph.initializer if one.name == node.input[2]]
+        array = numpy_helper.to_array(weight).copy()
+        array[1] = array[0]
+        weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+
+    break_bundle(folder, turn)
+    result = run("verify", folder, "--module", f"{source}:Net", "--bisect", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    wrong = {each["layer"]: each["first_wrong_step"] for each in found["layers"]}
+    assert wrong["core.layer_0"] is None
+    assert wrong["core.layer_1"] == 0
