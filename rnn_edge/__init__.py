@@ -26,9 +26,9 @@ __version__ = VERSION
 _HOME = {
     "Bundle": "rnn_edge.bundle",
     "RnnEdgeError": "rnn_edge.errors",
-    "Session": "rnn_edge.runtime",
-    "StreamPool": "rnn_edge.runtime",
-    "StreamSession": "rnn_edge.runtime",
+    "Session": "rnn_edge.runtime.session",
+    "StreamPool": "rnn_edge.runtime.stream_pool",
+    "StreamSession": "rnn_edge.runtime.stream_session",
     "derive_stream": "rnn_edge.stream_file",
     "export": "rnn_edge.exporting",
     "load_checkpoint": "rnn_edge.checkpoint",

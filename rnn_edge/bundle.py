@@ -11,7 +11,6 @@ from typing import Any
 
 from rnn_edge.contract import Contract, GraphContract
 from rnn_edge.errors import BundleError
-from rnn_edge.folder import replace_folder
 
 FORMAT = "rnn-edge-bundle"
 FORMAT_VERSION = 1
@@ -99,6 +98,8 @@ def write_bundle(
     added here. Killed at any moment, ``out_dir`` is what it was before or the whole new bundle.
     Raises BundleError when the place cannot be written or holds something else.
     """
+    from rnn_edge.folder import replace_folder  # a program that only reads never waits for it
+
     target = Path(out_dir)
 
     def fill_and_seal(folder: Path) -> None:

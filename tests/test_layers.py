@@ -155,3 +155,14 @@ def loaded_after(code: str) -> list[str]:
     )
     assert child.returncode == 0, child.stderr
     return child.stdout.split()
+
+
+def test_a_session_loads_little_before_it_is_opened() -> None:
+    """What is imported for nothing is waited for by every program that starts."""
+    code = "import sys, rnn_edge; rnn_edge.Session; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    ours = {name for name in loaded if name.startswith("rnn_edge.")}
+    assert not {name for name in ours if "c99.library" in name or "stream_" in name}
+    assert not {"rnn_edge.runtime.pipeline", "rnn_edge.runtime.generation"} & ours
+    assert not {"importlib.metadata", "subprocess", "PIL", "onnx", "torch"} & loaded

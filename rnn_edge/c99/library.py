@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ import numpy as np
 
 from rnn_edge.bundle import Bundle
 from rnn_edge.c99.generation import HEADER, SOURCE, Generated, Tensor, generate, stream_file
+from rnn_edge.c99.processor import describe_processor
 from rnn_edge.errors import ProviderError
 from rnn_edge.rendering import render
 from rnn_edge.version import VERSION
@@ -173,13 +173,3 @@ def _key(path: Path, compiler: str, int8: bool) -> str:
     rest = [VERSION, compiler, tool.st_size, tool.st_mtime_ns, _FLAGS, int8, describe_processor()]
     found.update(repr(rest).encode())
     return found.hexdigest()
-
-
-def describe_processor() -> str:
-    """What this processor is and can do: what -march=native follows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    told = ("model name", "flags", "Features", "CPU part")
-    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(told)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import redirect_stdout
-from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from typing import Any
 
@@ -54,6 +53,8 @@ def _libraries(onnxruntime: Any) -> list[str]:
 
 
 def _cure_for_cpu_build() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # takes longer than the rest
+
     try:
         version("onnxruntime-gpu")
     except PackageNotFoundError:

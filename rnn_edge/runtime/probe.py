@@ -6,7 +6,6 @@ ONNX Runtime can die with SIGSEGV or SIGFPE, or take all memory, while it loads 
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -42,6 +41,8 @@ except Exception as error:
 
 def probe(path: Path) -> None:
     """Raise InputError unless a child process loads ``path`` within its limits."""
+    import subprocess  # a program that opens bundles alone never waits for it
+
     import_extra("onnxruntime")
     limit = BYTES_BESIDE_FILE + BYTES_PER_FILE_BYTE * path.stat().st_size
     command = [sys.executable, "-c", _CHILD, str(path.absolute()), str(limit), str(SECONDS)]

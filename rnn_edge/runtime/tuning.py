@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_edge.bundle import MANIFEST, Bundle
-from rnn_edge.c99.library import describe_processor
+from rnn_edge.c99.processor import describe_processor
 
 FORMAT = "rnn-edge-tuning"
 
@@ -33,7 +33,8 @@ def tuning_path(bundle: Bundle) -> Path:
 
 def read_tuning(bundle: Bundle) -> Tuning:
     """What was found on this machine for this very bundle; nothing where nothing was."""
-    entry = _read(tuning_path(bundle)).get(_machine(), {})
+    machines = _read(tuning_path(bundle))
+    entry = machines.get(_machine(), {}) if machines else {}
     if entry.get("bundle") != _checksum(bundle):
         return Tuning()
     return Tuning(entry.get("threads"), entry.get("groups"), entry.get("engine"))

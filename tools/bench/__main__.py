@@ -27,10 +27,11 @@ from rich.table import Table
 from speed.generation import measure_generation
 from speed.peers import PEERS, installed
 from speed.sequences import measure_ragged, measure_sequences
+from speed.starts import measure_exports, measure_starts
 from speed.steps import CELLS, measure_pool, measure_steps
 from speed.turns import Row
 
-GROUPS = ("step", "sequences", "ragged", "streams", "generation")
+GROUPS = ("step", "sequences", "ragged", "streams", "generation", "starts", "export")
 
 
 def main() -> int:
@@ -93,18 +94,23 @@ def measure(groups: Sequence[str], quick: bool, turns: int) -> Iterator[list[Row
             if "generation" in groups:
                 for hidden in (256,) if quick else (256, 512):
                     yield measure_generation(cell, hidden, folder(), turns // 5)
+            if "export" in groups:
+                yield measure_exports(CELLS[cell], folder(), 3 if quick else 7)
+        if "starts" in groups:
+            yield measure_starts(folder(), 5 if quick else 15)
         if "streams" in groups:
             yield measure_pool(folder(), turns)
 
 
 def show(rows: Sequence[Row]) -> None:
     table = Table(title=f"{rows[0].group}: {rows[0].case}", title_justify="left")
-    for column in ("ours", "against", "ours us", "other us", "ratio", "quartiles", "asked"):
+    for column in ("ours", "against", "ours is", "other is", "ratio", "quartiles", "asked"):
         table.add_column(column, justify="left" if column in ("ours", "against") else "right")
     for row in rows:
         mark = "" if row.wanted is None else f"{row.wanted:g} {'yes' if row.reached else 'no'}"
         table.add_row(
-            row.ours, row.against, f"{row.ours_us:.2f}", f"{row.other_us:.2f}",
+            row.ours, row.against,
+            *(f"{value:.2f} {row.unit}" for value in (row.ours_median, row.other_median)),
             f"{row.ratio:.2f}", f"{row.low:.2f} {row.high:.2f}", mark,
         )  # fmt: skip
     Console(width=110).print(table)

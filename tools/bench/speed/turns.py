@@ -24,12 +24,14 @@ class Row:
     case: str
     ours: str
     against: str
-    ours_us: float
-    other_us: float
+    ours_median: float
+    other_median: float
     ratio: float
     low: float
     high: float
     wanted: float | None = None
+    #: Of the medians.
+    unit: str = "us"
 
     @property
     def reached(self) -> bool | None:
@@ -103,13 +105,24 @@ def rows_of(
         for other in times:
             if other == mine or (other in ours and (mine, other) not in wanted):
                 continue
-            ratios = times[other] / times[mine]
-            low, middle, high = np.percentile(ratios, [25, 50, 75])
-            rows.append(
-                Row(
-                    group, case, mine, other,
-                    float(np.median(times[mine])), float(np.median(times[other])),
-                    float(middle), float(low), float(high), wanted.get((mine, other)),
-                )
-            )  # fmt: skip
+            asked = wanted.get((mine, other))
+            rows.append(row_of(group, case, mine, other, times[mine], times[other], asked))
     return rows
+
+
+def row_of(
+    group: str,
+    case: str,
+    ours: str,
+    other: str,
+    our_values: np.ndarray,
+    other_values: np.ndarray,
+    wanted: float | None,
+    unit: str = "us",
+) -> Row:
+    """The values are those of the same turns, in their order."""
+    low, middle, high = np.percentile(other_values / our_values, [25, 50, 75])
+    medians = float(np.median(our_values)), float(np.median(other_values))
+    return Row(
+        group, case, ours, other, *medians, float(middle), float(low), float(high), wanted, unit
+    )
