@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from rnn_edge.cli.source_options import (
     input_option,
     open_module,
     quiet_forward,
+    surroundings_options,
     weights_option,
 )
 from rnn_edge.source.declarations import Declaration, make_examples
@@ -57,6 +58,7 @@ _ANNOUNCEMENT = "Exporting {} and verifying it at other lengths and batches ..."
     help="The axis of time of that module.  [default: sequence, or the one beside batch]",
 )
 @frame_rate_option
+@surroundings_options
 @click.option(
     "--portable",
     is_flag=True,
@@ -79,6 +81,10 @@ def export(
     time_axis: str | None,
     frame_rate: float | None,
     portable: bool,
+    front_end: str | None,
+    vocab: Path | None,
+    labels: Path | None,
+    decoder: str | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -93,10 +99,12 @@ def export(
     own = is_module_file(str(source))
     if own and not inputs:
         raise click.UsageError('a module needs --input, such as "x:float32[batch,sequence,40]".')
-    if not own and (weights is not None or inputs or output_names or states or time_axis):
+    around = {"front_end": front_end, "vocab": vocab, "labels": labels, "decoder": decoder}
+    named = [weights, *inputs, *output_names, *states, time_axis, *around.values()]
+    if not own and any(named):
         raise click.UsageError(
-            "--weights, --input, --output-name, --state and --time-axis go with "
-            "path/to/file.py:callable; a checkpoint knows its own."
+            "--weights, --input, --output-name, --state, --time-axis, --front-end, --vocab, "
+            "--labels and --decoder go with path/to/file.py:callable; a checkpoint knows its own."
         )
     target = output or Path("exported") / (
         name_module(str(source)) if own else source.resolve().name
@@ -107,7 +115,7 @@ def export(
         names = {"output_names": list(output_names) or None, "states": dict(states)}
         wishes = {"stream": wish, "time_axis": time_axis, "frame_rate": frame_rate}
         options = {**names, **wishes, "portable": portable}
-        bundle = _export_module(source, weights, inputs, target, options)
+        bundle = _export_module(source, weights, inputs, target, {**options, **around})
     else:
         from rnn_edge.checkpoint import load_checkpoint
         from rnn_edge.exporting import export_checkpoint
@@ -125,12 +133,22 @@ def _export_module(
     weights: Path | None,
     inputs: Sequence[Declaration],
     target: Path,
-    options: Mapping[str, Any],
+    options: dict[str, Any],
 ) -> Bundle:
     from rnn_edge.exporting import export as export_module
+    from rnn_edge.source.descriptions import put_log_mel, read_decoder, read_vocabulary
 
+    front_end, vocab = options.pop("front_end"), options.pop("vocab")
+    if front_end is not None and vocab is not None:
+        raise click.UsageError("--front-end is for sound and --vocab for texts; give one.")
+    characters = None if vocab is None else read_vocabulary(vocab)
+    options["decoder"] = read_decoder(options["decoder"], options.pop("labels"), characters)
     module = open_module(source, weights)
     with quiet_forward(source):
+        if front_end is not None:
+            placed, options["front_end"], given = put_log_mel(front_end, module, inputs)
+            return export_module(placed, given.pop("args"), target, **given, **options)
+        options["front_end"] = characters
         examples = make_examples(module, inputs)
         return export_module(
             module,

@@ -70,6 +70,33 @@ def input_option(command: Command) -> Command:
     )(command)
 
 
+def surroundings_options(command: Command) -> Command:
+    """What stands before and after a module: front end, vocabulary, labels, decoder."""
+    from rnn_edge.source.descriptions import DECODERS
+
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option(
+            "--decoder",
+            type=click.Choice(DECODERS),
+            help="What the first output of that module is.  [default: labels, with --labels]",
+        ),
+        click.option("--labels", type=path, help="Names of its numbers, one a line."),
+        click.option(
+            "--vocab",
+            type=path,
+            help="Characters that it reads, one a line in the order of ids, <pad> and <unk>.",
+        ),
+        click.option(
+            "--front-end",
+            metavar="log-mel:RATE,...",
+            help="It reads features of sound: log-mel:16000,n_mels=40,window=400,hop=160.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def open_module(source: Path, weights: Path | None) -> nn.Module:
     """The module of ``path/to/file.py:callable`` with ``weights``, or that of a checkpoint folder.
 

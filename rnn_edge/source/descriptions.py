@@ -1,0 +1,139 @@
+"""What stands before and after a person's own module, in words and in files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnn_edge.contract import (
+    AudioFrontEnd,
+    AxisLimits,
+    CharacterFrontEnd,
+    CtcDecoder,
+    Decoder,
+    LabelDecoder,
+    NextCharacterDecoder,
+    TagDecoder,
+    TextDecoder,
+)
+from rnn_edge.errors import InputError
+from rnn_edge.source.declarations import Declaration
+from rnn_edge.text_file import read_text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LOG_MEL = "log-mel"
+DECODERS = ("labels", "tags", "ctc", "text", "next-character")
+PADDING, UNKNOWN, BLANK, END = "<pad>", "<unk>", "<blank>", "<end>"
+# Characters that a line cannot hold, or that would not be seen in it.
+_ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\s": " ", "\\\\": "\\"}
+_WHOLE = ("n_mels", "window", "hop", "n_fft", "padding")
+_DECIMAL = ("low", "high", "floor")
+
+
+def read_entries(path: Path) -> tuple[str, ...]:
+    """One entry a line, the first is number 0; \\n, \\r, \\t, \\s (space) and \\\\ as escapes."""
+    lines = read_text(path).removesuffix("\n").split("\n")
+    entries = tuple(_ESCAPES.get(line, line) for line in lines)
+    repeated = next((entry for entry in entries if entry and entries.count(entry) > 1), None)
+    if repeated is not None:
+        raise InputError(f"entries of {path} must differ, got {repeated!r} twice. Remove one.")
+    return entries
+
+
+def read_vocabulary(path: Path) -> CharacterFrontEnd:
+    """Characters by id, among them <unk>, and <pad> or else 0 fills up. Raises InputError."""
+    entries = read_entries(path)
+    wrong = next((e for e in entries if len(e) != 1 and e not in (PADDING, UNKNOWN, END)), None)
+    if wrong is not None or UNKNOWN not in entries:
+        found = "no <unk>" if wrong is None else repr(wrong)
+        raise InputError(
+            f"{path} must hold one character a line, <pad> and <unk>, got {found}. Correct it."
+        )
+    padding = entries.index(PADDING) if PADDING in entries else 0
+    return CharacterFrontEnd(entries, entries.index(UNKNOWN), padding)
+
+
+def read_decoder(
+    kind: str | None, labels: Path | None, front_end: CharacterFrontEnd | None
+) -> Decoder | None:
+    """The decoder of ``kind`` with the names in ``labels``; of next characters, the front end's.
+
+    Raises InputError for what is missing.
+    """
+    if kind == "next-character":
+        if front_end is None:
+            raise InputError("a decoder of next characters must have a vocabulary. Give --vocab.")
+        return NextCharacterDecoder(tuple(sorted({front_end.padding, front_end.unknown})))
+    if labels is None:
+        if kind is not None:
+            raise InputError(f"a decoder of {kind} must have names. Give --labels.")
+        return None
+    names = read_entries(labels)
+    if kind == "tags":
+        return TagDecoder(names)
+    if kind == "ctc":
+        blank = names.index(BLANK) if BLANK in names else 0
+        return CtcDecoder((*names[:blank], "", *names[blank + 1 :]), blank)
+    if kind == "text":
+        if END not in names:
+            raise InputError(f"{labels} must hold {END}, which ends a text. Add it in its place.")
+        return TextDecoder(names, names.index(END))
+    return LabelDecoder(names)
+
+
+def read_log_mel(text: str) -> tuple[int, dict[str, Any]]:
+    """``log-mel:16000,n_mels=40,window=400,hop=160`` as a rate and LogMel's other options."""
+    kind, _, rest = text.partition(":")
+    rate, *pairs = rest.split(",")
+    options: dict[str, Any] = {}
+    try:
+        for pair in pairs:
+            name, _, value = pair.partition("=")
+            if kind != LOG_MEL or name not in (*_WHOLE, *_DECIMAL):
+                raise ValueError
+            options[name] = int(value) if name in _WHOLE else float(value)
+        if kind != LOG_MEL or int(rate) < 1 or any(options.get(n, 1) < 1 for n in _WHOLE[:4]):
+            raise ValueError
+        return int(rate), options
+    except ValueError:
+        raise InputError(
+            f"a front end must be {LOG_MEL}:RATE with {', '.join((*_WHOLE, *_DECIMAL))}, such as "
+            f"log-mel:16000,n_mels=40,window=400,hop=160, got {text!r}. Correct it."
+        ) from None
+
+
+def put_log_mel(
+    text: str, module: nn.Module, declarations: Sequence[Declaration]
+) -> tuple[nn.Module, AudioFrontEnd, dict[str, Any]]:
+    """``module`` behind features of sound; its front end; args, axes and limits for the export.
+
+    ``declarations`` are those of what ``module`` takes: features, [batch, frames, bands], and the
+    frames of each row, or features alone. Raises InputError.
+    """
+    import torch
+
+    from rnn_edge.models.log_mel import LogMel, OnSamples
+
+    rate, options = read_log_mel(text)
+    features, *lengths = declarations
+    bands = features.dims[-1] if len(features.dims) == 3 else None
+    wanted = options.setdefault("n_mels", 40)
+    if bands != wanted or len(lengths) > 1 or not all(d.may_be_lengths for d in lengths):
+        raise InputError(
+            f"a module behind {LOG_MEL} must take [batch, frames, {wanted}] and maybe the frames "
+            f"of each row, got {', '.join(map(str, declarations))}. Correct --input."
+        )
+    front = LogMel(rate, **options)
+    count = front.window + 24 * front.hop
+    samples = 0.1 * torch.randn(3, count, generator=torch.Generator().manual_seed(0))
+    args: tuple[Any, ...] = (samples,)
+    axes: list[tuple[str, ...]] = [("batch", "sequence")]
+    if lengths:
+        args += (torch.tensor([count, front.window + 3 * front.hop, count - 1]),)
+        axes.append(("batch",))
+    placed = OnSamples(front, module, bool(lengths)).eval()
+    limits = {"sequence": AxisLimits(max(1, front.window - front.padding))}
+    return placed, AudioFrontEnd(rate), {"args": args, "axes": axes, "limits": limits}

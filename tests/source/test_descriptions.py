@@ -1,0 +1,181 @@
+"""Vocabularies, labels and front ends that a person names, and the bundles that come of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+import rnn_edge
+from rnn_edge.cli.main import program
+from rnn_edge.contract import CtcDecoder, LabelDecoder, NextCharacterDecoder, TextDecoder
+from rnn_edge.errors import InputError
+from rnn_edge.models.log_mel import LogMel
+from rnn_edge.source.descriptions import (
+    read_decoder,
+    read_entries,
+    read_log_mel,
+    read_vocabulary,
+)
+
+NET = """
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+class Heard(nn.Module):
+    def __init__(self, size=6):
+        super().__init__()
+        torch.manual_seed(4)
+        self.core = nn.GRU(size, 5, batch_first=True)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self.head(self.core(packed)[1][0])
+
+class Each(Heard):
+    def forward(self, x):
+        return self.head(self.core(x)[0])
+
+class Read(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(4)
+        self.table = nn.Embedding(6, 4)
+        self.rest = Heard(4)
+
+    def forward(self, tokens, lengths):
+        return self.rest(self.table(tokens), lengths)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET)
+    Path("labels.txt").write_text("no\nmaybe\nyes\n")
+    Path("vocab.txt").write_text("<pad>\n<unk>\na\n\u597d\n\\n\n\\s\n", encoding="utf-8")
+    return tmp_path
+
+
+def expected_features(
+    samples: np.ndarray, rate: int, window: int, hop: int, size: int
+) -> np.ndarray:
+    """By the fast Fourier transform, float64, one frame after the other."""
+    count = (len(samples) - window) // hop + 1
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    frames = np.stack([samples[n * hop : n * hop + window] * hann for n in range(count)])
+    power = np.abs(np.fft.rfft(frames, size)) ** 2
+    top = 2595 * np.log10(1 + rate / 2 / 700)
+    corners = 700 * (10 ** (np.linspace(0, top, 8) / 2595) - 1)
+    frequencies = np.arange(size // 2 + 1) * rate / size
+    rows = [
+        np.interp(frequencies, corners[n : n + 3], [0, 1, 0], left=0, right=0) for n in range(6)
+    ]
+    return np.log(power @ np.stack(rows).T + 1e-6)
+
+
+@pytest.mark.parametrize(("window", "hop", "size"), [(200, 80, 200), (200, 80, 256)])
+def test_log_mel_is_what_the_formula_says(window: int, hop: int, size: int) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 1777)
+    features = LogMel(8000, 6, window, hop, size)
+    found = features(torch.from_numpy(samples[None]).float())[0].numpy()
+    right = expected_features(samples, 8000, window, hop, size)
+    np.testing.assert_allclose(found, right, atol=2e-4)
+    assert int(features.frame_counts(torch.tensor(1777))) == len(right)
+
+
+def export(*arguments: str) -> rnn_edge.Bundle:
+    result = CliRunner().invoke(program, ["export", *arguments, "-o", "bundle"])
+    assert result.exit_code == 0, result.output
+    return rnn_edge.Bundle.load("bundle")
+
+
+def load(name: str) -> nn.Module:
+    found: dict[str, type[nn.Module]] = {"__name__": "net"}  # type: ignore[dict-item]
+    exec(NET, found)
+    return found[name]().eval()
+
+
+def test_a_module_of_features_takes_sound(place: Path) -> None:
+    front_end = "log-mel:8000,n_mels=6,window=200,hop=80"
+    shape = "x:float32[batch,sequence,6]"
+    arguments = ["--input", shape, "--input", "lengths:int64[batch]", "--front-end", front_end]
+    bundle = export("net.py:Heard", *arguments, "--labels", "labels.txt")
+    module, random = load("Heard"), np.random.default_rng(1)
+    sounds = [random.normal(0, 0.2, n).astype(np.float32) for n in (200, 8000, 931)]
+    session = rnn_edge.Session(bundle, graph="pipeline")
+    found = session.run_named(
+        {"samples": np.concatenate(sounds), "lengths": np.array([*map(len, sounds)])}
+    )
+    for row, sound in enumerate(sounds):
+        features = expected_features(sound.astype(float), 8000, 200, 80, 200)
+        given = torch.from_numpy(features[None]).float()
+        with torch.no_grad():
+            right = module(given, torch.tensor([len(features)])).softmax(1)[0]
+        np.testing.assert_allclose(found["probabilities"][row], right, atol=2e-4)
+        assert found["label"][row] == ("no", "maybe", "yes")[int(right.argmax())]
+
+
+def test_features_of_a_stream_are_those_of_the_whole_sound_in_any_chunks(place: Path) -> None:
+    shape = ["--input", "x:float32[batch,sequence,6]"]
+    bundle = export("net.py:Each", *shape, "--front-end", "log-mel:8000,n_mels=6,window=200,hop=80")
+    sound = np.random.default_rng(2).normal(0, 0.2, (1, 2600)).astype(np.float32)
+    features = expected_features(sound[0].astype(float), 8000, 200, 80, 200)
+    with torch.no_grad():
+        right = load("Each")(torch.from_numpy(features[None]).float())[0].numpy()
+    for sizes in ([1] * 300 + [7, 80, 200, 1, 2012], [2600], [199, 1, 2400]):
+        stream = rnn_edge.StreamSession(bundle)
+        ends = np.cumsum(sizes)
+        parts = [stream.push(sound[:, end - n : end]) for n, end in zip(sizes, ends, strict=True)]
+        found = np.concatenate([np.asarray(part[0])[0] for part in parts])
+        np.testing.assert_allclose(found, right, atol=2e-4)
+
+
+def test_a_module_of_ids_takes_texts(place: Path) -> None:
+    shape = "tokens:int64[batch,sequence]<6"
+    arguments = ["--input", shape, "--input", "lengths:int64[batch]", "--vocab", "vocab.txt"]
+    bundle = export("net.py:Read", *arguments, "--labels", "labels.txt", "--portable")
+    pipeline = rnn_edge.runtime.Pipeline(bundle)
+    (answer,) = pipeline.answer([pipeline.read_line("a\u597d \n?", "x")])
+    with torch.no_grad():
+        right = load("Read")(torch.tensor([[2, 3, 5, 4, 1]]), torch.tensor([5])).softmax(1)[0]
+    np.testing.assert_allclose(answer.probabilities, right, atol=1e-6)
+    assert bundle.graph("pipeline").inputs[0].name == "code_points"
+
+
+def test_files_name_vocabularies_and_decoders(place: Path) -> None:
+    front_end = read_vocabulary(Path("vocab.txt"))
+    assert front_end.vocabulary == ("<pad>", "<unk>", "a", "\u597d", "\n", " ")
+    assert (front_end.padding, front_end.unknown) == (0, 1)
+    labels = Path("labels.txt")
+    assert read_decoder(None, labels, None) == LabelDecoder(("no", "maybe", "yes"))
+    assert read_decoder("next-character", None, front_end) == NextCharacterDecoder((0, 1))
+    labels.write_text("a\n<blank>\nb\n")
+    assert read_decoder("ctc", labels, None) == CtcDecoder(("a", "", "b"), 1)
+    labels.write_text("a\n<end>\n")
+    assert read_decoder("text", labels, None) == TextDecoder(("a", "<end>"), 1)
+    assert read_decoder(None, None, None) is None
+
+
+def test_what_does_not_fit_is_refused_in_a_line(place: Path) -> None:
+    labels = Path("labels.txt")
+    for call, told in (
+        (lambda: read_log_mel("mfcc:16000"), "must be log-mel:RATE"),
+        (lambda: read_log_mel("log-mel:16000,hop=0"), "must be log-mel:RATE"),
+        (lambda: read_log_mel("log-mel:16000,width=4"), "must be log-mel:RATE"),
+        (lambda: read_vocabulary(labels), "one character a line"),
+        (lambda: read_decoder("ctc", None, None), "must have names"),
+        (lambda: read_decoder("text", labels, None), "must hold <end>"),
+        (lambda: read_decoder("next-character", labels, None), "must have a vocabulary"),
+    ):
+        with pytest.raises(InputError, match=told):
+            call()
+    labels.write_text("a\nb\na\n")
+    with pytest.raises(InputError, match="'a' twice"):
+        read_entries(labels)
