@@ -17,16 +17,16 @@ from rnn_edge.errors import StreamError
 HERE = Path(__file__).name
 
 
-class Mean(nn.Module):
+class Product(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean(1)  # part
+        return x.prod(1)  # part
 
 
 class Inside(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.core = nn.GRU(3, 4, batch_first=True)
-        self.pool = Mean()
+        self.pool = Product()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.core(x)[0])
@@ -38,7 +38,7 @@ class Itself(nn.Module):
         self.core = nn.GRU(3, 4, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.core(x)[0].mean(1)  # whole
+        return self.core(x)[0].prod(1)  # whole
 
 
 class Turned(nn.Module):
@@ -58,7 +58,7 @@ def line_of(mark: str) -> int:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (Inside, f"ReduceMean pool/ReduceMean_0 is not: .*, at {HERE}:{line_of('part')}"),
+        (Inside, f"ReduceProd pool/ReduceProd_0 is not: .*, at {HERE}:{line_of('part')}"),
         (Itself, f", in the module itself \\(Itself.forward\\) at {HERE}:{line_of('whole')}"),
         (Turned, f"GRU core.layer_0 is not: .*, at {HERE}:{line_of('layer')}"),
     ],
@@ -79,7 +79,7 @@ def test_what_is_written_holds_no_line(tmp_path: Path) -> None:
 
 
 def test_a_file_of_torch_s_own_names_it_too(tmp_path: Path) -> None:
-    module = nn.Sequential(nn.Linear(3, 4), Mean()).eval()
+    module = nn.Sequential(nn.Linear(3, 4), Product()).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
