@@ -5,60 +5,25 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rnn_edge.bundle import Bundle, refuse_foreign_folder, write_bundle
-from rnn_edge.bundle_readme import render_readme
-from rnn_edge.contract import (
-    AxisLimits,
-    Contract,
-    Decoder,
-    FrontEnd,
-    GraphContract,
-    StatePair,
-    TensorSpec,
-)
+from rnn_edge.contract import AxisLimits, Contract, Decoder, FrontEnd
+from rnn_edge.describing import MODEL_FILE, Description, describe, merge_limits
 from rnn_edge.errors import ExportError, InputError
+from rnn_edge.exported import Exported, graphs_of
 from rnn_edge.extras import import_extra
-from rnn_edge.generating import GeneratePart, add_generator, write_generator
-from rnn_edge.pipelining import PipelinePart, add_pipeline, write_pipeline
-from rnn_edge.streaming import (
-    StreamPart,
-    StreamWish,
-    add_stream,
-    save_graph,
-    write_golden_chunks,
-)
-from rnn_edge.verification.shapes import BATCH_AXIS
-from rnn_edge.version import VERSION
+from rnn_edge.generating import add_generator
+from rnn_edge.pipelining import add_pipeline
+from rnn_edge.streaming import StreamWish, add_stream, save_graph
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
     from torch import nn
 
-    from rnn_edge.capture import Capture
     from rnn_edge.checkpoint import Checkpoint
     from rnn_edge.runtime import Session
-    from rnn_edge.verification.cases import Case
-    from rnn_edge.verification.parity import Parity
-
-MODEL_FILE = "model.onnx"
-_PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
-# Golden data of a very long case would outweigh the model.
-_GOLDEN_BYTES = 2**20
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a person knows about a module and no capture can find out."""
-
-    states: Mapping[str, str]
-    limits: Mapping[str, AxisLimits]
-    bounds: Mapping[str, tuple[float, float]]
-    meanings: Mapping[str, str]
 
 
 def export(
@@ -115,55 +80,24 @@ def export(
     description = Description(states or {}, limits or {}, bounds or {}, meanings or {})
     module = prepare(module, args, kwargs)
     # Passes over graphs keep state of their own too: one export at a time, from end to end.
-    with evaluating(module):
+    with evaluating(module), tempfile.TemporaryDirectory() as staging:
         captured = capture(module, args, kwargs, axes, output_names)
-        graph = _describe(captured, description)
-        with tempfile.TemporaryDirectory() as staging:
-            path = Path(staging) / MODEL_FILE
-            save_graph(captured.model, graph, path)
-            session = _open(path)
-            parity = verify_against_module(session, module, captured.arguments)
-            graph = replace(graph, axes=_merge_limits(parity.limits, description.limits))
-            graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
-            original = (module, captured.arguments, parity.cases)
-            part = add_stream(captured, graph, session, original, Path(staging), wish)
-            generation = add_generator(part.stream, graph, original[:2], Path(staging), decoder)
-    graphs = {"model": graph}
-    if part.stream is not None:
-        graphs["stream"] = part.stream.contract
-    if part.step is not None:
-        graphs["step"] = part.step.contract
-    if generation.generator is not None:
-        graphs["generate"] = generation.generator.contract
+        graph, place = describe(captured, description), Path(staging)
+        save_graph(captured.model, graph, place / MODEL_FILE)
+        session = _open(place / MODEL_FILE)
+        parity = verify_against_module(session, module, captured.arguments)
+        graph = replace(graph, axes=merge_limits(parity.limits, description.limits))
+        graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
+        original = (module, captured.arguments, parity.cases)
+        part = add_stream(captured, graph, session, original, place, wish)
+        generation = add_generator(part.stream, graph, original[:2], place, decoder)
+    graphs = graphs_of(graph, part, generation)
     contract = Contract(name or Path(out_dir).resolve().name, graphs, task, front_end, decoder)
     pipeline = add_pipeline(captured.model, contract, session, portable, generation.generator)
     if pipeline.graph is not None:
         contract = replace(contract, graphs={**graphs, "pipeline": pipeline.graph.contract})
-
-    def fill(folder: Path) -> None:
-        from rnn_edge.verification.golden import write_golden_set
-
-        save_graph(captured.model, graph, folder / MODEL_FILE, contract)
-        for number, case in enumerate(_choose_golden(parity.cases)):
-            outputs = {
-                spec.name: answer.truth.astype(answer.own.dtype)
-                for spec, answer in zip(graph.outputs, case.answers, strict=True)
-            }
-            write_golden_set(folder, number, case.inputs, outputs)
-        if part.stream is not None:
-            path = folder / part.stream.contract.file
-            save_graph(part.stream.model, part.stream.contract, path, contract)
-            write_golden_chunks(folder, part.stream.contract, path, parity.cases[0].inputs)
-        if part.step is not None:
-            path = folder / part.step.contract.file
-            save_graph(part.step.model, part.step.contract, path, contract)
-        write_generator(folder, generation, contract)
-        write_pipeline(folder, pipeline, contract)
-        (folder / "README.md").write_text(render_readme(contract), encoding="utf-8")
-
-    return write_bundle(
-        out_dir, contract, _evidence(captured, parity, part, generation, pipeline), fill
-    )
+    made = Exported(captured, graph, parity, part, generation, pipeline, contract)
+    return write_bundle(out_dir, contract, made.evidence, made.fill)
 
 
 def export_checkpoint(
@@ -210,120 +144,3 @@ def _open(path: Path) -> Session:
             "every operator of a module must have a kernel in ONNX Runtime on the CPU to be "
             f"exported, got {missing}. Export the module in float32: call .float()."
         ) from error
-
-
-def _describe(captured: Capture, description: Description) -> GraphContract:
-    """The contract of the captured graph; the limits of its axes are not known yet."""
-    known = {argument.name for argument in captured.arguments.tensors}
-    known |= {str(value.name) for value in captured.model.graph.outputs}
-    for what, names in (
-        ("states", [*description.states, *description.states.values()]),
-        ("bounds", description.bounds),
-        ("meanings", description.meanings),
-    ):
-        unknown = sorted(set(names) - known)
-        if unknown:
-            raise ExportError(
-                f"{what} must name inputs or outputs ({', '.join(sorted(known))}), "
-                f"got {', '.join(unknown)}. Correct the names."
-            )
-    inputs = []
-    for argument in captured.arguments.tensors:
-        role = captured.roles.get(argument.name)
-        low, high = description.bounds.get(
-            argument.name, (role.minimum, role.maximum) if role else (None, None)
-        )
-        shape = argument.example.shape
-        inputs.append(
-            TensorSpec(
-                argument.name,
-                str(argument.example.dtype).removeprefix("torch."),
-                tuple(a or int(n) for a, n in zip(argument.axes, shape, strict=True)),
-                description.meanings.get(argument.name, ""),
-                low,
-                high,
-                role.lengths_of if role else None,
-            )
-        )
-    outputs = [_describe_output(value, description) for value in captured.model.graph.outputs]
-    kept = {slot.name: slot for slot in captured.arguments.kept.slots}
-    states = {**description.states, **{slot.name: slot.output for slot in kept.values()}}
-    pairs = [
-        _pair_states(inputs, source, target, kept[source].initial if source in kept else None)
-        for source, target in states.items()
-    ]
-    return GraphContract(MODEL_FILE, tuple(inputs), tuple(outputs), tuple(pairs))
-
-
-def _describe_output(value: ir.Value, description: Description) -> TensorSpec:
-    assert value.name is not None
-    assert value.dtype is not None
-    assert value.shape is not None
-    dims = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
-    meaning = description.meanings.get(value.name, "")
-    return TensorSpec(value.name, str(value.dtype.numpy()), dims, meaning)
-
-
-def _pair_states(
-    inputs: Sequence[TensorSpec], source: str, target: str, initial: float | None
-) -> StatePair:
-    """``initial`` is known of a state that the module keeps on itself: rows may share that."""
-    dims = next(spec.dims for spec in inputs if spec.name == source)
-    batch_axes = [place for place, dim in enumerate(dims) if isinstance(dim, str)]
-    if len(batch_axes) != 1 and (batch_axes or initial is None):
-        raise ExportError(
-            f"state {source!r} must have one named axis, its batch, got {list(dims)}. Correct axes."
-        )
-    return StatePair(source, target, batch_axes[0] if batch_axes else None, initial or 0.0)
-
-
-def _merge_limits(
-    found: Mapping[str, AxisLimits], given: Mapping[str, AxisLimits]
-) -> dict[str, AxisLimits]:
-    merged = {}
-    for axis, limits in found.items():
-        wish = given.get(axis, AxisLimits())
-        upper = [size for size in (limits.maximum, wish.maximum) if size is not None]
-        merged[axis] = AxisLimits(
-            minimum=max(limits.minimum, wish.minimum),
-            maximum=min(upper) if upper else None,
-            trained_maximum=wish.trained_maximum,
-        )
-    return merged
-
-
-def _choose_golden(cases: Sequence[Case]) -> list[Case]:
-    """The usual case, the smallest, that with most rows, and the longest unless it is large."""
-    by_size = sorted(cases, key=lambda case: sum(array.size for array in case.inputs.values()))
-    longest = by_size.pop() if len(by_size) > 1 else by_size[0]
-    most_rows = max(reversed(by_size), key=lambda case: case.sizes.get(BATCH_AXIS, 0))
-    chosen = [cases[0], by_size[0], most_rows]
-    arrays = [*longest.inputs.values(), *(answer.own for answer in longest.answers)]
-    if sum(array.nbytes for array in arrays) <= _GOLDEN_BYTES:
-        chosen.append(longest)
-    return list({id(case): case for case in chosen}.values())
-
-
-def _evidence(
-    captured: Capture,
-    parity: Parity,
-    part: StreamPart,
-    generation: GeneratePart,
-    pipeline: PipelinePart,
-) -> dict[str, Any]:
-    return {
-        "producer": f"rnn-edge {VERSION}",
-        "versions": {package: _version(package) for package in _PACKAGES},
-        "opset": captured.model.graph.opset_imports[""],
-        "parity": asdict(parity.report),
-        "stream": dict(part.evidence),
-        "generate": dict(generation.evidence),
-        "pipeline": dict(pipeline.evidence),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

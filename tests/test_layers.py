@@ -24,7 +24,8 @@ LEVELS: list[set[str]] = [
     {"capture", "tasks"},
     {"verification", "checkpoint", "source"},
     {"profiling", "training", "streaming"},
-    {"generating", "pipelining"},
+    {"generating", "pipelining", "describing"},
+    {"exported"},
     {"exporting", "stream_file", "integration", "quantization"},
     {"cli"},
 ]
