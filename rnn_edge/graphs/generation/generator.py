@@ -15,7 +15,7 @@ from onnx_ir.passes import common
 from rnn_edge.contract import AxisLimits, GraphContract, StatePair, TensorSpec
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean
-from rnn_edge.graphs.generation.choice import MODULUS, choose
+from rnn_edge.graphs.generation.choice import MODULUS, draw, take_likeliest
 from rnn_edge.graphs.streaming.step import derive_step
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
@@ -72,8 +72,10 @@ def derive_generator(stream: Stream, never: Sequence[int] = ()) -> Stream:
         )
         end.outputs[0].shape = ir.Shape(list(spec.dims))
         graph.outputs.append(end.outputs[0])
-    function = ir.serde.deserialize_function(choose.to_function_proto())
-    made = ir.Model(graph, ir_version=stream.model.ir_version, functions=[function])
+    functions = [
+        ir.serde.deserialize_function(each.to_function_proto()) for each in (draw, take_likeliest)
+    ]
+    made = ir.Model(graph, ir_version=stream.model.ir_version, functions=functions)
     common.InlinePass()(made)
     clean(made)
     name_apart(made)
@@ -148,17 +150,25 @@ class _Model:
         self, writer: Writer, rows: ir.Value, new: Sequence[ir.Value], old: Sequence[ir.Value]
     ) -> list[ir.Value]:
         """States that are ``new`` in the rows where bool[batch] ``rows`` holds."""
-        return [
-            writer.op("Where", self._beside(writer, rows, pair), after, before)
-            for pair, after, before in zip(self.states, new, old, strict=True)
-        ]
+        beside: dict[tuple[int, ...], ir.Value] = {}
+        found = []
+        for pair, after, before in zip(self.states, new, old, strict=True):
+            shape = self._shape_beside(pair)
+            if shape not in beside:
+                beside[shape] = (
+                    writer.op("Reshape", rows, writer.constant(shape))
+                    if shape
+                    else writer.op("ReduceMax", rows, keepdims=0)
+                )
+            found.append(writer.op("Where", beside[shape], after, before))
+        return found
 
-    def _beside(self, writer: Writer, rows: ir.Value, pair: StatePair) -> ir.Value:
+    def _shape_beside(self, pair: StatePair) -> tuple[int, ...]:
+        """That of a flag a row which is to stand beside a state; () for a state of all rows."""
         dims = self.stream.contract.input(pair.input).dims
         if pair.batch_axis is None:
-            return writer.op("ReduceMax", rows, keepdims=0)
-        shape = [-1 if place == pair.batch_axis else 1 for place in range(len(dims))]
-        return writer.op("Reshape", rows, writer.constant(shape))
+            return ()
+        return tuple(-1 if place == pair.batch_axis else 1 for place in range(len(dims)))
 
 
 def _read_prompts(
@@ -201,59 +211,89 @@ def _write_ids(
     states: Sequence[ir.Value],
     mask: np.ndarray | None,
 ) -> dict[str, ir.Value]:
-    """What the graph gives, by name."""
+    """What the graph gives, by name.
+
+    The choice between likeliest and drawn is made once, before the loop: there are two.
+    """
+    greedy = writer.op("LessOrEqual", inputs["temperature"], writer.constant(0.0, np.float32))
+    branches, names = {}, []
+    for branch, draws in (("then_branch", False), ("else_branch", True)):
+        inner = Writer(writer.weights)
+        found = _write_by(inner, model, inputs, logits, states, mask, draws)
+        names = sorted(found)
+        # A branch gives what its own nodes have made.
+        ends = [inner.op("Identity", found[name]) for name in names]
+        branches[branch] = ir.Graph([], ends, nodes=inner.nodes, name=branch)
+    outputs = writer.ops("If", [greedy], len(names), branches)
+    return dict(zip(names, outputs, strict=True))
+
+
+def _write_by(
+    writer: Writer,
+    model: _Model,
+    inputs: Mapping[str, ir.Value],
+    logits: ir.Value,
+    states: Sequence[ir.Value],
+    mask: np.ndarray | None,
+    draws: bool,
+) -> dict[str, ir.Value]:
+    """As ``_write_ids``, in one of both ways: numbers are carried only where ids are drawn."""
     end = inputs["end"]
 
-    def pick(to: Writer, logits: ir.Value, random: ir.Value) -> Sequence[ir.Value]:
+    def pick(to: Writer, logits: ir.Value, random: Sequence[ir.Value]) -> Sequence[ir.Value]:
         if mask is not None:
             logits = to.op("Add", logits, to.constant(mask, np.float32))
+        if not draws:
+            return to.ops("take_likeliest", [logits], 2, domain=take_likeliest.opset.domain)
         options = [inputs[name] for name in ("temperature", "top_k", "top_p")]
-        return to.ops("choose", [logits, *options, random], 3, domain=choose.opset.domain)
+        return to.ops("draw", [logits, *options, *random], 3, domain=draw.opset.domain)
 
     start = writer.op("Mod", inputs[SEED.name], writer.constant(MODULUS - 1))
-    first, likelihood, random = pick(writer, logits, start)
-    done = writer.op("Equal", first, end)
+    first, likelihood, *random = pick(writer, logits, [start])
+    runs = writer.op("Not", writer.op("Equal", first, end))
     count = writer.op("Sub", inputs["max_new"], writer.constant(1))
 
     number = variable("number", ir.DataType.INT64, [])
     goes_on = variable("goes_on", ir.DataType.BOOL, [])
     token = variable("token", ir.DataType.INT64, ["batch"])
-    drawn = variable("random", ir.DataType.INT64, ["batch"])
-    ended = variable("ended", ir.DataType.BOOL, ["batch"])
+    drawn = [variable("random", ir.DataType.INT64, ["batch"])] if draws else []
+    running = variable("running", ir.DataType.BOOL, ["batch"])
     before = _state_variables(model)
     inner = Writer(writer.weights)
     ids = inner.op("Unsqueeze", token, inner.constant([1]))
     found, after = model.call(inner, model.step, ids, before)
     found = inner.op("Squeeze", found, inner.constant([1]))
-    chosen, inner_likelihood, next_random = pick(inner, found, drawn)
-    running = inner.op("Not", ended)
-    chosen = inner.op("Where", ended, token, chosen)
-    next_random = inner.op("Where", ended, drawn, next_random)
+    chosen, inner_likelihood, *next_random = pick(inner, found, drawn)
+    chosen = inner.op("Where", running, chosen, token)
+    next_random = [
+        inner.op("Where", running, new, old) for new, old in zip(next_random, drawn, strict=True)
+    ]
     after = model.choose_rows(inner, running, after, before)
-    now_ended = inner.op("Or", ended, inner.op("Equal", chosen, end))
-    outputs = [
-        _any_running(inner, now_ended), chosen, next_random, now_ended, *after,
-        inner.op("Identity", chosen), inner_likelihood, running,
-    ]  # fmt: skip
-    body = _body(inner, [number, goes_on, token, drawn, ended, *before], outputs)
-    results = writer.repeat(count, _any_running(writer, done), [first, random, done, *states], body)
-    last = 3 + len(states)
+    still = inner.op("And", running, inner.op("Not", inner.op("Equal", chosen, end)))
+    carried = [chosen, *next_random, still, *after]
+    collected = [inner.op("Identity", chosen), inner_likelihood, inner.op("Identity", running)]
+    outputs = [_any_running(inner, still), *carried, *collected]
+    body = _body(inner, [number, goes_on, token, *drawn, running, *before], outputs)
+    results = writer.repeat(
+        count, _any_running(writer, runs), [first, *random, runs, *states], body
+    )
+    last = len(carried)
     more, more_likely, more_running = results[last:]
+    states_after = results[last - len(states) : last]
     return {
         "generated": _in_rows(writer, first, more),
         "log_probabilities": _in_rows(
             writer, likelihood, _unless(writer, more_likely, more_running)
         ),
         "generated_lengths": _count(writer, first, more_running),
-        SEED_AFTER.name: results[1],
-    } | {pair.output: value for pair, value in zip(model.states, results[3:last], strict=True)}
+        SEED_AFTER.name: results[1] if draws else start,
+    } | {pair.output: value for pair, value in zip(model.states, states_after, strict=True)}
 
 
-def _any_running(writer: Writer, ended: ir.Value) -> ir.Value:
-    numbers = writer.op("Cast", ended, to=int(ir.DataType.INT32))
-    return writer.op(
-        "Equal", writer.op("ReduceMin", numbers, keepdims=0), writer.constant(0, np.int32)
-    )
+def _any_running(writer: Writer, running: ir.Value) -> ir.Value:
+    numbers = writer.op("Cast", running, to=int(ir.DataType.INT32))
+    highest = writer.op("ReduceMax", numbers, keepdims=0)
+    return writer.op("Cast", highest, to=int(ir.DataType.BOOL))
 
 
 def _unless(writer: Writer, numbers: ir.Value, running: ir.Value) -> ir.Value:
