@@ -107,8 +107,14 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.median: substitutes.median,
     Tensor.median: substitutes.median,
     torch.linspace: substitutes.space_evenly,
+    torch.squeeze: substitutes.squeeze,
+    Tensor.squeeze: substitutes.squeeze,
+    torch._is_all_true: substitutes.assume_valid,
+    # A property's getter has no name of its own that a type checker knows.
+    Tensor.data.__get__: substitutes.share_data,  # type: ignore[attr-defined]
     Tensor.numpy: values.leave_torch,
     Tensor.__getitem__: values.take_items,
+    Tensor.__setitem__: values.set_items,
     torch.tensor: partial(values.make_tensor, torch.tensor),
     torch.as_tensor: partial(values.make_tensor, torch.as_tensor),
     torch.from_numpy: partial(values.make_tensor, torch.from_numpy),

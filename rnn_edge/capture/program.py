@@ -21,6 +21,7 @@ from rnn_edge.capture.joining import join
 from rnn_edge.capture.refusal import explain_refusal
 from rnn_edge.capture.relations import holds
 from rnn_edge.capture.rolling.attempts import choose_sizes, roll, roll_repeats
+from rnn_edge.capture.rolling.endings import add_endings
 from rnn_edge.capture.rolling.keeping import Keeping
 from rnn_edge.capture.rolling.repeats import count_nodes, may_repeat
 from rnn_edge.capture.rolling.rolled import RolledForward
@@ -279,7 +280,7 @@ def _roll(
         return read_trace(exported if joined is None else joined)
 
     with _keeping(flat):
-        programs = roll(trace_at, sizes, fixed)
+        programs = add_endings(roll(trace_at, sizes, fixed), trace_at, sizes, fixed)
     places = [
         next(
             (place, argument.axes.index(axis))

@@ -71,3 +71,21 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     if not keepdim:
         values, places = values.squeeze(dim), places.squeeze(dim)
     return torch.return_types.median((values, places))
+
+
+def squeeze(input: Tensor, *dims: Any, **kwargs: Any) -> Tensor:
+    """torch.squeeze; without ``dim``, of the axes that have one element at every size."""
+    if dims or kwargs:
+        return torch.squeeze(input, *dims, **kwargs)
+    single = [dim for dim, size in enumerate(input.shape) if statically_known_true(size == 1)]
+    return input.squeeze(single) if single else input
+
+
+def share_data(input: Tensor, *_: Any) -> Tensor:
+    """``input.data``, which tracing would take for a constant: nothing here has a gradient."""
+    return input
+
+
+def assume_valid(_: Tensor) -> bool:
+    """torch.distributions asks whether its parameters are allowed: a graph raises no error."""
+    return True

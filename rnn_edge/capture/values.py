@@ -112,13 +112,22 @@ def take_items(x: Tensor, index: Any) -> Tensor:
     if not all(isinstance(item, slice) for item in index):
         return x[index]
     for dim, item in enumerate(index):
-        if _is_known_at_run_time(item.stop) and item.start in (None, 0) and item.step in (None, 1):
-            x = _take_first(x, dim, item.stop)
+        if is_known_at_run_time(item.stop) and item.start in (None, 0) and item.step in (None, 1):
+            x = take_first(x, dim, item.stop)
             index = (*index[:dim], slice(None), *index[dim + 1 :])
     return x[tuple(map(_hold, index, x.shape))]
 
 
-def _take_first(x: Tensor, dim: int, count: torch.SymInt) -> Tensor:
+def take_slice(
+    x: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: Any = 1
+) -> Tensor:
+    """aten.slice, whose end may be known at run time alone."""
+    if is_known_at_run_time(end) and start in (None, 0) and step == 1:
+        return take_first(x, dim, end)
+    return torch.ops.aten.slice.Tensor(x, dim, start, end, step)
+
+
+def take_first(x: Tensor, dim: int, count: torch.SymInt) -> Tensor:
     """``count`` must be a size that ``x`` can give, as a length is: tracing cannot tell."""
     torch._check(count >= 0)
     torch._check(count <= x.shape[dim])
@@ -131,7 +140,7 @@ def _hold(item: slice, size: Any) -> slice:
 
 
 def _hold_end(end: Any, size: Any) -> Any:
-    if not isinstance(end, torch.SymInt) or _is_known_at_run_time(end):
+    if not isinstance(end, torch.SymInt) or is_known_at_run_time(end):
         return end
     others = free_symbols(end) - free_symbols(size)
     if not others or not statically_known_true(end >= 0):
@@ -139,7 +148,7 @@ def _hold_end(end: Any, size: Any) -> Any:
     return torch.sym_min(end, size)
 
 
-def _is_known_at_run_time(number: Any) -> bool:
+def is_known_at_run_time(number: Any) -> bool:
     return isinstance(number, torch.SymInt) and bool(free_unbacked_symbols(number))
 
 
@@ -169,3 +178,67 @@ def _is_symbolic(data: Sequence[Any]) -> bool:
     return sys._getframe(3).f_code is pack_sequence.__code__ or any(
         isinstance(number, torch.SymInt) for number in data
     )
+
+
+def set_items(x: Tensor, index: Any, value: Any) -> None:
+    """The stand-in for Tensor.__setitem__: slices whose ends only a run knows, mask[i, length:].
+
+    What lies between such ends is chosen by position, so that no size depends on values.
+    """
+    items = index if isinstance(index, tuple) else (index,)
+    places = [n for n, item in enumerate(items) if isinstance(item, slice) and _is_open(item)]
+    whole = tuple(slice(None) if n in places else item for n, item in enumerate(items))
+    if not places or not all(isinstance(item, _KEEPS_VIEWS) for item in whole):
+        x[index] = value
+        return
+    target = x[whole]
+    chosen = torch.ones((), dtype=torch.bool)
+    for place in places:
+        dim = _find_axis(whole, place, target.dim())
+        if isinstance(value, Tensor) and not _spreads(value, dim - target.dim()):
+            x[index] = value
+            return
+        inside = _lies_between(items[place], target.shape[dim])
+        chosen = chosen & inside.reshape(-1, *[1] * (target.dim() - dim - 1))
+    value = value if isinstance(value, Tensor) else torch.scalar_tensor(value, dtype=x.dtype)
+    target.copy_(torch.where(chosen, value.to(x.dtype), target))
+
+
+# What may stand in an index that gives a view.
+_KEEPS_VIEWS = (int, torch.SymInt, slice, type(None), type(Ellipsis))
+
+
+def _is_open(item: slice) -> bool:
+    ends = (item.start, item.stop)
+    return item.step in (None, 1) and any(
+        isinstance(end, Tensor) or is_known_at_run_time(end) for end in ends
+    )
+
+
+def _find_axis(whole: tuple[Any, ...], place: int, rank: int) -> int:
+    """The axis that item ``place`` leaves, from the end where an ellipsis stands before it."""
+    if Ellipsis in whole[:place]:
+        return rank - sum(not isinstance(item, (int, torch.SymInt)) for item in whole[place:])
+    return sum(not isinstance(item, (int, torch.SymInt)) for item in whole[:place])
+
+
+def _spreads(value: Tensor, dim: int) -> bool:
+    """Whether ``value`` is the same along axis ``dim``, counted from the end."""
+    return value.dim() < -dim or statically_known_true(value.shape[dim] == 1)
+
+
+def _lies_between(item: slice, size: Any) -> Tensor:
+    """[size]: which positions ``item`` takes of an axis."""
+    positions = torch.arange(size)
+    inside = torch.ones_like(positions, dtype=torch.bool)
+    if item.start is not None:
+        inside = inside & (positions >= _count_from_start(item.start, size))
+    if item.stop is not None:
+        inside = inside & (positions < _count_from_start(item.stop, size))
+    return inside
+
+
+def _count_from_start(end: Any, size: Any) -> Tensor:
+    if not isinstance(end, Tensor):
+        end = torch.scalar_tensor(end, dtype=torch.int64)
+    return torch.where(end < 0, end + size, end)

@@ -8,6 +8,7 @@ from onnxscript import optimizer
 from onnxscript.rewriter import RewritePass
 
 from rnn_edge.graphs.double_convolutions import ComposeDoubleConvolutions
+from rnn_edge.graphs.flag_choices import ReplaceFlagChoices
 from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls
 from rnn_edge.graphs.reduced_axes import CountAxesFromFront
 from rnn_edge.graphs.rewriting import RULES
@@ -26,7 +27,8 @@ def clean(model: ir.Model) -> None:
     CountAxesFromFront()(model)
     # Each use of the lengths casts them, each packing reads the same sizes again.
     common.CommonSubexpressionEliminationPass()(model)
-    if ComposeDoubleConvolutions()(model).modified:
+    replaced = ReplaceFlagChoices()(model).modified
+    if ComposeDoubleConvolutions()(model).modified or replaced:
         common.NameFixPass()(model)
     _optimize(model)
     ReplaceHalfMatMuls()(model)

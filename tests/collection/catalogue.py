@@ -20,6 +20,7 @@ from collection import (
     packing,
     packing_forms,
     real_agents,
+    real_idioms,
     real_speech,
     real_structures,
     real_text,
@@ -47,6 +48,7 @@ FAMILIES: dict[str, list[Case]] = {
     "real_vision": real_vision.CASES,
     "real_agents": real_agents.CASES,
     "real_structures": real_structures.CASES,
+    "real_idioms": real_idioms.CASES,
     "modern_cells": modern_cells.CASES,
     "state_space": [*state_space.CASES, *linear_attention.CASES],
 }

@@ -104,6 +104,8 @@ class _Changed:
                 return PlainValue(self._outside[loop, leaf.step], leaf.item)
             case LoopValue() if (leaf.loop, leaf.step) in self._outside:
                 return PlainValue(self._outside[leaf.loop, leaf.step], leaf.item)
+            case LoopValue() if leaf.otherwise is not None:
+                return replace(leaf, otherwise=self._leaf(leaf.otherwise, None))
         return leaf
 
 

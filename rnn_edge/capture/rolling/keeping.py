@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, has_proxy_slot
 from torch.overrides import TorchFunctionMode
 
 _LIBRARY = torch.library.Library("rnn_edge_rolling", "DEF")
@@ -52,8 +53,11 @@ class Keeping(TorchFunctionMode):
     def keep(self) -> None:
         """Use the results that are still unused, so that they stay in the traced graph."""
         unused, self._unused = self._unused, {}
+        mode = get_proxy_mode()
         for tensor in unused.values():
-            KEEP(tensor)
+            # torch makes some of its own on the way, for torch.LongTensor([2, 1]) say.
+            if mode is None or has_proxy_slot(tensor, mode.tracer):
+                KEEP(tensor)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

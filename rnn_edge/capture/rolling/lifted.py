@@ -54,9 +54,21 @@ def name_constant(constant: torch.Tensor) -> str:
     return f"c_{sha256(repr(content).encode()).hexdigest()[:16]}"
 
 
-def as_number(constant: torch.Tensor) -> Step | None:
-    """torch.tensor(t): one number, which may follow the step, in a tensor."""
-    if not has_values(constant) or constant.numel() != 1 or constant.is_complex():
+def as_numbers(constant: torch.Tensor) -> Step | None:
+    """The step that makes ``constant`` of numbers that may follow the sizes and the iteration.
+
+    torch.tensor(t), and lists as long as an axis is: [0] * n, range(n)[::-1].
+    """
+    if not has_values(constant) or not constant.numel() or constant.is_complex():
         return None
-    size = tuple(constant.shape)
-    return Step(_ATEN.full.default, (size, constant.item()), {"dtype": constant.dtype})
+    values = constant.flatten()
+    if bool((values == values[0]).all()):
+        size = tuple(constant.shape)
+        return Step(_ATEN.full.default, (size, values[0].item()), {"dtype": constant.dtype})
+    if constant.dim() != 1 or constant.is_floating_point() or constant.dtype == torch.bool:
+        return None
+    step = int(values[1]) - int(values[0])
+    if not step or bool((values.diff() != step).any()):
+        return None
+    ends = (int(values[0]), int(values[-1]) + step, step)
+    return Step(_ATEN.arange.start_step, ends, {"dtype": constant.dtype})

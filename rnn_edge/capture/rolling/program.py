@@ -10,6 +10,8 @@ import torch
 
 from rnn_edge.capture.rolling.affine import Affine
 from rnn_edge.capture.rolling.curves import Curve
+from rnn_edge.capture.rolling.trace import Source
+from rnn_edge.capture.values import take_slice
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,16 @@ class PlainValue:
 
 @dataclass(frozen=True)
 class LoopValue:
-    """What step ``step`` of loop ``loop`` gave in iteration ``iteration``."""
+    """What step ``step`` of loop ``loop`` gave in iteration ``iteration``.
+
+    ``otherwise`` is the value where the loop takes no step and has no last one, if it is known.
+    """
 
     loop: int
     step: int
     item: int | None
     iteration: Affine
+    otherwise: PlainValue | Source | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,8 @@ _REPLAYED: dict[Any, Any] = {
     _ATEN.view.default: _ATEN.reshape.default,
     _ATEN._unsafe_view.default: _ATEN.reshape.default,
     _ATEN.one_hot.default: one_hot,
+    # Its checks are no steps.
+    _ATEN.slice.Tensor: take_slice,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from rnn_edge.capture.rolling.alignment import JOINING, NotRollableError
 from rnn_edge.capture.rolling.body import Body, BodyBuilder, Buffer, Selected, find_buffers
 from rnn_edge.capture.rolling.cells import Cell, read_cell, split_off_cells
 from rnn_edge.capture.rolling.curves import Curve
+from rnn_edge.capture.rolling.endings import is_last
 from rnn_edge.capture.rolling.invariants import take_out
 from rnn_edge.capture.rolling.mapping import run_at_once
 from rnn_edge.capture.rolling.program import (
@@ -37,10 +38,12 @@ from rnn_edge.capture.rolling.scanning import (
     with_a_spare,
     with_idle_carry,
     with_idle_input,
+    with_plain_memory,
     with_sizes_as_shapes,
     without_the_spare,
 )
 from rnn_edge.capture.rolling.trace import Source
+from rnn_edge.capture.rolling.wanted import find_wanted
 from rnn_edge.capture.rolling.written import Example, recognise_cells
 
 _ATEN = torch.ops.aten
@@ -111,7 +114,7 @@ class Execution:
         self._plain: list[Any] = []
         self._loops = {item.number: item for item in program.items if isinstance(item, Loop)}
         self._results: dict[int, _Results] = {}
-        self._wanted = _find_wanted(program)
+        self._wanted = find_wanted(program)
 
     def run(self) -> list[Tensor]:
         for item in self._program.items:
@@ -155,12 +158,13 @@ class Execution:
         """One iteration's result, the last one's most often."""
         loop = self._loops[value.loop]
         what = (value.step, value.item)
+        if value.otherwise is not None and what not in self._last_values(loop):
+            return self._last_or(value.otherwise, loop, what)
         if not loop.carries:
             stacked = self._collect(loop, what, value.iteration, Affine(1, (0,) * len(self._sizes)))
             return stacked.select(0, 0)
         results = self._results[value.loop]
-        is_last = value.iteration.plus(Affine(1, (0,) * len(self._sizes))) == loop.count
-        if is_last and what in results.last:
+        if is_last(value, loop.count) and what in results.last:
             return results.last[what]
         if what not in results.collected:
             raise NotRollableError(
@@ -169,6 +173,22 @@ class Execution:
                 "Collect the values in a list."
             )
         return results.collected[what].select(0, value.iteration.at(self._sizes))
+
+    def _last_values(self, loop: Loop) -> Mapping[tuple[int, int | None], Tensor]:
+        return self._results[loop.number].last if loop.carries else {}
+
+    def _last_or(
+        self, otherwise: PlainValue | Source, loop: Loop, what: tuple[int, int | None]
+    ) -> Tensor:
+        """The last iteration's result, or ``otherwise`` where there is no iteration."""
+        if loop.carries:
+            each = self._results[loop.number].collected[what]
+        else:
+            index = Affine(0, (0,) * len(self._sizes), 1)
+            each = self._collect(loop, what, index, loop.count)
+        before: Tensor = self._value(otherwise)
+        every = torch.cat([before.unsqueeze(0), each])
+        return every.select(0, loop.count.at(self._sizes))
 
     def _join(self, step: RolledStep) -> Tensor:
         """torch.stack or torch.cat of single tensors and of what loops have collected."""
@@ -270,7 +290,11 @@ class Execution:
         assert body.module is not None
         length = count.at(self._sizes)
         # Cloned, because a scan refuses one tensor for two carries.
-        initial = [self._value(value).clone() for carry in body.carries for value in carry.initial]
+        initial = [
+            self._value(value).clone(memory_format=torch.contiguous_format)
+            for carry in body.carries
+            for value in carry.initial
+        ]
         scanned = [self._scanned(what, count) for what in body.scanned]
         module: Any = body.module
         device = next((tensor.device for tensor in (*initial, *scanned)), None)
@@ -292,6 +316,7 @@ class Execution:
         ]
         module, invariants = with_sizes_as_shapes(module, len(carried) + len(scanned), invariants)
         carried = fit_to_carry(carried, module, [tensor[0] for tensor in scanned], invariants)
+        module = with_plain_memory(module, len(carried))
         outputs = list(scan_op(module, carried, scanned, tuple(invariants)))
         if may_be_empty:
             outputs = without_the_spare(outputs, carried, length)
@@ -361,26 +386,3 @@ class Execution:
 def start_is_negative(start: Any) -> bool:
     """x[-1 - t] counts from the end."""
     return isinstance(start, int) and start < 0
-
-
-def _find_wanted(program: RolledProgram) -> dict[int, list[tuple[int, int | None]]]:
-    """By loop: the values of which other items need those of single or of all iterations."""
-    wanted: dict[int, dict[tuple[int, int | None], None]] = {
-        item.number: {} for item in program.items if isinstance(item, Loop)
-    }
-    for item in program.items:
-        steps = item.body if isinstance(item, Loop) else (item,)
-        for step in steps:
-            for value in walk((step.args, step.kwargs)):
-                _want(value, wanted)
-    for value in walk(program.returned):
-        _want(value, wanted)
-    return {number: list(values) for number, values in wanted.items()}
-
-
-def _want(value: Any, wanted: dict[int, dict[tuple[int, int | None], None]]) -> None:
-    if isinstance(value, (LoopValue, Collected)):
-        wanted[value.loop][value.step, value.item] = None
-    for before in getattr(value, "initial", ()):
-        for leaf in walk(before):
-            _want(leaf, wanted)

@@ -17,11 +17,12 @@ from torch.fx import Node
 from rnn_edge.capture.rolling.keeping import KEEP
 from rnn_edge.capture.rolling.lifted import (
     as_empty,
-    as_number,
+    as_numbers,
     has_values,
     name_constant,
     read_constants,
 )
+from rnn_edge.capture.rolling.repeated import as_repeated
 from rnn_edge.capture.rolling.trace import Place, Source, Step, Trace
 from rnn_edge.code_line import is_foreign
 
@@ -54,9 +55,9 @@ def read_trace(exported: ExportedProgram) -> Trace:
     returned: Any = None
     constants = read_constants(functional)
     for node in functional.graph.nodes:
-        if node.name in constants and (number := as_number(constants[node.name])) is not None:
+        if node.name in constants and (made := as_numbers(constants[node.name])) is not None:
             where[node] = Place(len(steps))
-            steps.append(number)
+            steps.append(made)
         elif node.name in constants and has_values(constants[node.name]):
             where[node] = Source(name_constant(constants[node.name]))
         elif node.name in constants:
@@ -72,6 +73,9 @@ def read_trace(exported: ExportedProgram) -> Trace:
             where[node] = where[same]
         elif (item := _item(node, where)) is not None:
             where[node] = item
+        elif (repeated := as_repeated(node, where, len(steps))) is not None:
+            steps += repeated
+            where[node] = Place(len(steps) - 1)
         else:
             where[node] = Place(len(steps))
             steps.append(_as_step(node, where))
