@@ -17,9 +17,11 @@ from rnn_edge.capture.rolling.program import (
     Loop,
     LoopValue,
     Number,
+    OwnValue,
     PlainValue,
     RolledProgram,
     RolledStep,
+    replace_leaves,
     walk,
 )
 from rnn_edge.capture.rolling.steps import share_states
@@ -89,8 +91,8 @@ class _Comparison:
         self._trace = trace
         self._loops = {item.number: item for item in program.items if isinstance(item, Loop)}
         self._next = 0
+        # By plain step of the program, the step of the trace that it is.
         self._plain: list[int] = []
-        self._values: dict[int, PlainValue] = {}
 
     def complete(self) -> RolledProgram:
         items: list[RolledStep | Loop] = []
@@ -102,7 +104,9 @@ class _Comparison:
             for step in item.body * max(0, int(item.count.at(self._sizes))):
                 self._pass(step)
         returned = self._take(self._program.returned, self._trace.returned)
-        return replace(self._program, items=tuple(items), returned=returned)
+        return _Addition(self._trace, self._plain, len(self._sizes)).add(
+            self._program, items, returned
+        )
 
     def _find(self, step: RolledStep) -> RolledStep:
         """``step``, completed, from the next step of the trace that is like it."""
@@ -115,7 +119,6 @@ class _Comparison:
             except _DiffersError:
                 continue
             self._next = place + 1
-            self._values[place] = PlainValue(len(self._plain), None)
             self._plain.append(place)
             return replace(step, args=args)
         raise _DiffersError
@@ -167,16 +170,78 @@ class _Comparison:
         count = self._loops[value.loop].count
         if count.at(self._sizes) > 0 or not is_last(value, count):
             return value
-        if isinstance(found, Place) and found.index in self._values:
-            before: Any = replace(self._values[found.index], item=found.item)
-        elif isinstance(found, Source):
-            before = found
-        else:
+        if not isinstance(found, (Place, Source)):
             raise _DiffersError
-        return replace(value, otherwise=before)
+        return replace(value, otherwise=found)
 
     @staticmethod
     def _require(agrees: bool, argument: Argument) -> Argument:
         if not agrees:
             raise _DiffersError
         return argument
+
+
+class _Addition:
+    """Puts the steps of ``trace`` that are needed beside those of the program into it.
+
+    Only where a loop takes no step are they needed. ``plain`` tells which step of the trace each
+    plain step of the program is.
+    """
+
+    def __init__(self, trace: Trace, plain: Sequence[int], axes: int) -> None:
+        self._trace = trace
+        self._plain = plain
+        self._axes = axes
+        self._items: list[RolledStep | Loop] = []
+        self._count = 0
+        # By step of the trace, its place among the plain steps.
+        self._places: dict[int, int] = {}
+
+    def add(
+        self, program: RolledProgram, items: Sequence[RolledStep | Loop], returned: Argument
+    ) -> RolledProgram:
+        known = iter(self._plain)
+        for item in items:
+            if isinstance(item, RolledStep):
+                self._append(self._moved(item), next(known))
+            else:
+                body = tuple(self._moved(step) for step in item.body)
+                self._items.append(replace(item, body=body))
+        returned = replace_leaves(returned, self._move)
+        return replace(program, items=tuple(self._items), returned=returned)
+
+    def _append(self, step: RolledStep, shown: int) -> None:
+        self._items.append(step)
+        self._places[shown] = self._count
+        self._count += 1
+
+    def _moved(self, step: RolledStep) -> RolledStep:
+        args, kwargs = replace_leaves((step.args, step.kwargs), self._move)
+        return replace(step, args=args, kwargs=kwargs)
+
+    def _move(self, leaf: Any) -> Any:
+        match leaf:
+            case PlainValue():
+                return replace(leaf, index=self._places[self._plain[leaf.index]])
+            case OwnValue():
+                initial = tuple(replace_leaves(before, self._move) for before in leaf.initial)
+                return replace(leaf, initial=initial)
+            case LoopValue() if isinstance(leaf.otherwise, Place):
+                return replace(leaf, otherwise=self._need(leaf.otherwise))
+        return leaf
+
+    def _need(self, place: Place) -> PlainValue:
+        if place.index not in self._places:
+            if place.index in self._plain:  # it stands behind what needs it
+                raise _DiffersError
+            step = self._trace.steps[place.index]
+            args, kwargs = replace_leaves((step.args, step.kwargs), self._given)
+            self._append(RolledStep(step.target, args, kwargs, step.line), place.index)
+        return PlainValue(self._places[place.index], place.item)
+
+    def _given(self, leaf: Any) -> Argument:
+        if isinstance(leaf, Place):
+            return self._need(leaf)
+        if isinstance(leaf, (int, float)) and not isinstance(leaf, bool):
+            return Number(Affine(leaf, (0,) * self._axes), isinstance(leaf, int))
+        return leaf

@@ -104,7 +104,7 @@ class _Changed:
                 return PlainValue(self._outside[loop, leaf.step], leaf.item)
             case LoopValue() if (leaf.loop, leaf.step) in self._outside:
                 return PlainValue(self._outside[leaf.loop, leaf.step], leaf.item)
-            case LoopValue() if leaf.otherwise is not None:
+            case LoopValue() if isinstance(leaf.otherwise, PlainValue):
                 return replace(leaf, otherwise=self._leaf(leaf.otherwise, None))
         return leaf
 

@@ -10,7 +10,7 @@ import torch
 
 from rnn_edge.capture.rolling.affine import Affine
 from rnn_edge.capture.rolling.curves import Curve
-from rnn_edge.capture.rolling.trace import Source
+from rnn_edge.capture.rolling.trace import Place, Source
 from rnn_edge.capture.values import take_slice
 
 
@@ -47,7 +47,7 @@ class LoopValue:
     step: int
     item: int | None
     iteration: Affine
-    otherwise: PlainValue | Source | None = None
+    otherwise: PlainValue | Source | Place | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from rnn_edge.capture.rolling.endings import is_last
 from rnn_edge.capture.rolling.invariants import take_out
 from rnn_edge.capture.rolling.mapping import run_at_once
 from rnn_edge.capture.rolling.program import (
+    Argument,
     Collected,
     Loop,
     LoopValue,
@@ -177,9 +178,7 @@ class Execution:
     def _last_values(self, loop: Loop) -> Mapping[tuple[int, int | None], Tensor]:
         return self._results[loop.number].last if loop.carries else {}
 
-    def _last_or(
-        self, otherwise: PlainValue | Source, loop: Loop, what: tuple[int, int | None]
-    ) -> Tensor:
+    def _last_or(self, otherwise: Argument, loop: Loop, what: tuple[int, int | None]) -> Tensor:
         """The last iteration's result, or ``otherwise`` where there is no iteration."""
         if loop.carries:
             each = self._results[loop.number].collected[what]
