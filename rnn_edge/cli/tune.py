@@ -21,6 +21,11 @@ from rnn_edge.errors import InputError
     "--sequence", type=click.IntRange(1), default=100, show_default=True, help="Steps of a row."
 )
 @click.option(
+    "--chunk",
+    type=click.IntRange(1),
+    help="With --stream: frames of a push.  [default: the fewest]",
+)
+@click.option(
     "--lengths",
     "lengths_file",
     type=click.Path(path_type=Path),
@@ -45,9 +50,10 @@ def tune(
 ) -> None:
     """Time the ways of running BUNDLE on this machine, in turn, and keep the fastest.
 
-    Whole sequences: numbers of threads, and rows of alike lengths together or not. With --stream:
-    ONNX Runtime, and C that is compiled for this machine. The winner is written beside BUNDLE, for
-    this kind of machine alone; Session and StreamSession use it where they are not told otherwise.
+    Whole sequences: numbers of threads, a memory arena, threads that spin, rows of alike lengths
+    together or not. With --stream: ONNX Runtime, and C that is compiled for this machine. The
+    winner is written beside BUNDLE, for this kind of machine alone; Session and StreamSession use
+    it where they are not told otherwise.
 
     Example: rnn-edge tune exported/sine --stream
     """
@@ -55,6 +61,8 @@ def tune(
 
     if max_drop is not None and not stream:
         raise click.UsageError("--max-drop goes with --stream.")
+    if options["chunk"] is not None and not stream:
+        raise click.UsageError("--chunk goes with --stream.")
     if lengths_file is not None and stream:
         raise click.UsageError("--lengths does not go with --stream.")
     lengths = None if lengths_file is None else _read_lengths(lengths_file)

@@ -18,6 +18,7 @@ from rnn_edge.profiling.inputs import random_inputs
 from rnn_edge.profiling.latency import Engine, time_engines
 from rnn_edge.profiling.streaming import random_chunk, random_context
 from rnn_edge.runtime import Session, StreamSession
+from rnn_edge.runtime.providers import OPTIONS
 from rnn_edge.runtime.stream_form import StreamForm
 from rnn_edge.runtime.tuning import Tuning, write_tuning
 
@@ -77,6 +78,7 @@ def tune(
     batch: int = 1,
     sequence: int = 100,
     lengths: Sequence[int] | None = None,
+    chunk: int | None = None,
     max_drop: float | None = None,
     calls: int = 300,
     seconds: float = 3.0,
@@ -85,11 +87,12 @@ def tune(
 ) -> TuningResult:
     """Time the ways of running ``source``, a bundle, on this machine and keep the fastest.
 
-    ``stream`` tunes pushes of one frame in ``batch`` rows, with the engines of StreamSession;
-    otherwise ``batch`` sequences of ``sequence`` steps, or a batch with these ``lengths``, with
-    numbers of threads and with rows of alike lengths run together or not. ``max_drop`` admits
-    weights of 8 bits whose answers lose no more than that share. ``seconds`` are those of one
-    candidate. Session and StreamSession use what was kept where they are not told otherwise.
+    ``stream`` tunes pushes of ``chunk`` frames (the fewest, 1 mostly) in ``batch`` rows, with the
+    engines of StreamSession; otherwise ``batch`` sequences of ``sequence`` steps, or a batch with
+    these ``lengths``, with numbers of threads, a memory arena, threads that spin, and with rows of
+    alike lengths run together or not. ``max_drop`` admits weights of 8 bits whose answers lose no
+    more than that share. ``seconds`` are those of one candidate. Session and StreamSession use what
+    was kept where they are not told otherwise.
     Raises InputError where the bundle cannot be run so.
     """
     bundle = source if isinstance(source, Bundle) else Bundle.load(source)
@@ -97,7 +100,7 @@ def tune(
     left_out: dict[str, str] = {}
     engines: list[_Push] | list[_Session]
     if stream:
-        engines = list(_pushes(bundle, batch, max_drop, random, left_out))
+        engines = list(_pushes(bundle, (batch, chunk), max_drop, random, left_out))
         make_feed: Callable[[], Mapping[str, np.ndarray]] = dict
     else:
         make_feed = _feed(bundle, batch, sequence, lengths, random)
@@ -116,25 +119,33 @@ def tune(
 class _Session(SessionEngine):
     loss = 0.0
 
-    def __init__(self, bundle: Bundle, threads: int, groups: bool, name: str) -> None:
-        super().__init__(Session(bundle, threads=threads, groups=groups))
+    def __init__(
+        self, bundle: Bundle, threads: int, groups: bool, options: tuple[str, ...], name: str
+    ) -> None:
+        super().__init__(Session(bundle, threads=threads, groups=groups, options=options))
         self.name = name
-        self.tuning = Tuning(threads=threads, groups=groups)
+        self.tuning = Tuning(threads=threads, groups=groups, options=options)
 
 
 class _Push(Engine):
     def __init__(
-        self, bundle: Bundle, engine: str, batch: int, random: np.random.Generator
+        self,
+        bundle: Bundle,
+        engine: str,
+        sizes: tuple[int, int | None],
+        random: np.random.Generator,
     ) -> None:
+        batch, chunk = sizes
         self.name, self.tuning, self.loss = engine, Tuning(engine=engine), 0.0
         self.stream = StreamSession(bundle, batch=batch, engine=engine)
         self._batch, self._random = batch, random
+        self._frames = _shortest(self.stream) if chunk is None else chunk
         context = random_context(self.stream.contract, random)
         if context:
             self.stream.push({**self.chunk(), **_repeated(context, self.stream, batch)})
 
     def chunk(self) -> dict[str, np.ndarray]:
-        chunk = random_chunk(self.stream.contract, _shortest(self.stream), self._random)
+        chunk = random_chunk(self.stream.contract, self._frames, self._random)
         return _repeated(chunk, self.stream, self._batch)
 
     def prepare(self, feed: Mapping[str, np.ndarray]) -> Any:
@@ -156,25 +167,29 @@ def _sessions(bundle: Bundle, ragged: bool) -> Iterator[_Session]:
         for threads in counts:
             name = f"{threads} thread{'s' * (threads > 1)}"
             name += f", rows {'in groups' if groups else 'in one run'}" if can_group else ""
-            yield _Session(bundle, threads, groups, name)
+            # Threads that wait for nobody need not spin.
+            tried = OPTIONS if threads > 1 else OPTIONS[:1]
+            for options in ((), *((option,) for option in tried)):
+                told = f"{name}, {options[0]}" if options else name
+                yield _Session(bundle, threads, groups, options, told)
 
 
 def _pushes(
     bundle: Bundle,
-    batch: int,
+    sizes: tuple[int, int | None],
     max_drop: float | None,
     random: np.random.Generator,
     left_out: dict[str, str],
 ) -> Iterator[_Push]:
     """The default first; engines that cannot run the model are left out."""
-    default = _Push(bundle, "onnxruntime", batch, random)
+    default = _Push(bundle, "onnxruntime", sizes, random)
     yield default
     for engine in ("c", "c-int8"):
         if engine == "c-int8" and max_drop is None:
             left_out[engine] = "no --max-drop was given"
             continue
         try:
-            made = _Push(bundle, engine, batch, random)
+            made = _Push(bundle, engine, sizes, random)
             made.loss = _loss(default.stream, made)
         except (ProviderError, IntegrationError, InputError) as error:
             left_out[engine] = str(error)

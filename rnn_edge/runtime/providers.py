@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,18 @@ from rnn_edge.runtime.cuda import CUDA_PROVIDER, cuda_obstacle
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": CUDA_PROVIDER}
 
+# What a session may be given that pays on some machines and shapes alone.
+OPTIONS = ("arena", "spinning")
+
 # One step of a model of this many bytes of weights is over before a second thread has woken up.
 SMALL_MODEL_BYTES = 8 << 20
 MOST_DEFAULT_THREADS = 4
 
 
-def create_session(path: Path, provider: str = "cpu", threads: int | None = None) -> Any:
-    """An ``onnxruntime.InferenceSession`` on ``provider``, with the options of this module.
+def create_session(
+    path: Path, provider: str = "cpu", threads: int | None = None, options: Sequence[str] = ()
+) -> Any:
+    """An ``onnxruntime.InferenceSession`` on ``provider``, with ``session_options``.
 
     Raises ProviderError when the provider is not there, InputError when the file does not load.
     """
@@ -31,10 +36,10 @@ def create_session(path: Path, provider: str = "cpu", threads: int | None = None
         )
     if provider == "cuda":
         require_cuda()
-    options = session_options(default_threads(path) if threads is None else threads)
+    chosen = session_options(default_threads(path) if threads is None else threads, options)
     try:
         session = onnxruntime.InferenceSession(
-            os.fspath(path), options, providers=[_with_options(provider)]
+            os.fspath(path), chosen, providers=[_with_options(provider)]
         )
     except runtime_errors() as error:
         if provider == "cuda":
@@ -55,13 +60,19 @@ def create_session(path: Path, provider: str = "cpu", threads: int | None = None
     return session
 
 
-def session_options(threads: int) -> Any:
+def session_options(threads: int, wanted: Sequence[str] = ()) -> Any:
     """Options for recurrent graphs, whose shapes change from call to call.
 
     ``threads`` threads inside an operator and one operator at a time; threads that wait do not
     spin; neither memory arena nor memory pattern, which only grow when every call has another
-    shape. ONNX Runtime's own log is off: what it says comes as an error of this package.
+    shape, unless they are ``wanted`` ("spinning", "arena"). ONNX Runtime's own log is off: what it
+    says comes as an error of this package.
     """
+    unknown = [name for name in wanted if name not in OPTIONS]
+    if unknown:
+        raise InputError(
+            f"options must be among {', '.join(OPTIONS)}, got {unknown[0]!r}. Correct the name."
+        )
     if not isinstance(threads, int) or threads < 1:
         raise InputError(
             f"threads must be a whole number of at least 1, got {threads!r}. Lower it."
@@ -69,9 +80,10 @@ def session_options(threads: int) -> Any:
     options = import_extra("onnxruntime").SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", str(int("spinning" in wanted))
+    )
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = "arena" in wanted
     options.log_severity_level = 4
     return options
 

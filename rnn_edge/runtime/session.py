@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ class Session:
     a hostile one can kill the process that loads it. ``trusted=True`` leaves that out, for files
     that the caller has just written. ``graph`` names a graph of the bundle; ``threads`` defaults
     to what `rnn-edge tune` has found here, else to providers.default_threads; ``groups=False`` runs
-    rows of different lengths in one call (see ``run``).
+    rows of different lengths in one call (see ``run``); ``options`` may hold "arena" and
+    "spinning", which pay on some machines (none, or what tune has found).
 
     Raises BundleError, ContractError, InputError or ProviderError.
     """
@@ -49,12 +50,14 @@ class Session:
         graph: str = "model",
         threads: int | None = None,
         groups: bool | None = None,
+        options: Sequence[str] | None = None,
         trusted: bool = False,
     ) -> None:
         self.bundle = _open_bundle(source)
         tuned = read_tuning(self.bundle) if self.bundle and provider == "cpu" else Tuning()
         threads = tuned.threads if threads is None else threads
         groups = tuned.groups if groups is None else groups
+        options = (tuned.options or ()) if options is None else options
         self.provider = provider
         if self.bundle is not None:
             self.path = self.bundle.graph_path(graph)
@@ -65,7 +68,7 @@ class Session:
             if not trusted:
                 probe(self.path)
         #: The onnxruntime.InferenceSession itself, for measurements; it checks nothing.
-        self.native = create_session(self.path, provider, threads)
+        self.native = create_session(self.path, provider, threads, options)
         metadata = self.native.get_modelmeta().custom_metadata_map
         #: What is known beyond the graph (front end, decoder); None for a file from elsewhere.
         self.about: Contract | None = (

@@ -17,12 +17,13 @@ FORMAT = "rnn-edge-tuning"
 
 @dataclass(frozen=True)
 class Tuning:
-    """``threads`` and ``groups`` (rows of alike lengths run together) are those of Session,
-    ``engine`` is that of StreamSession; None where that was not tuned."""
+    """``threads``, ``groups`` (rows of alike lengths run together) and ``options`` are those of
+    Session, ``engine`` is that of StreamSession; None where that was not tuned."""
 
     threads: int | None = None
     groups: bool | None = None
     engine: str | None = None
+    options: tuple[str, ...] | None = None
 
 
 def tuning_path(bundle: Bundle) -> Path:
@@ -37,7 +38,11 @@ def read_tuning(bundle: Bundle) -> Tuning:
     entry = machines.get(_machine(), {}) if machines else {}
     if entry.get("bundle") != _checksum(bundle):
         return Tuning()
-    return Tuning(entry.get("threads"), entry.get("groups"), entry.get("engine"))
+    options = entry.get("options")
+    return Tuning(
+        entry.get("threads"), entry.get("groups"), entry.get("engine"),
+        None if options is None else tuple(options),
+    )  # fmt: skip
 
 
 def write_tuning(bundle: Bundle, found: Tuning) -> Path:

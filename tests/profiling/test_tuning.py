@@ -123,16 +123,54 @@ def test_threads_and_groups_are_kept_and_used(
     monkeypatch.setattr(tuning, "time_engines", time_engines)
     result = rnn_edge.tune(ragged, lengths=[9, 1, 2])
     assert [each.name for each in result.candidates] == [
-        "1 thread, rows in groups", "2 threads, rows in groups",
-        "1 thread, rows in one run", "2 threads, rows in one run",
+        f"{threads}, rows in {way}{option}"
+        for way in ("groups", "one run")
+        for threads, options in (
+            ("1 thread", ("", ", arena")), ("2 threads", ("", ", arena", ", spinning")),
+        )
+        for option in options
     ]  # fmt: skip
-    assert read_tuning(ragged) == Tuning(threads=2, groups=False)
+    assert read_tuning(ragged) == Tuning(threads=2, groups=False, options=())
     session = rnn_edge.Session(ragged)
     assert session._ragged is None
     assert session.native.get_session_options().intra_op_num_threads == 2
     told = rnn_edge.Session(ragged, threads=1, groups=True)
     assert told._ragged is not None
     assert told.native.get_session_options().intra_op_num_threads == 1
+
+
+@pytest.mark.parametrize("option", ["arena", "spinning"])
+def test_an_option_that_pays_is_kept_and_used(
+    ragged: Bundle, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {1, 2}, raising=False)
+
+    def time_engines(engines, make_feed, **_: object) -> dict[str, np.ndarray]:
+        return {each.name: np.full(3, 1e3 * (1 if option in each.name else 2)) for each in engines}
+
+    monkeypatch.setattr(tuning, "time_engines", time_engines)
+    rnn_edge.tune(ragged, batch=2)
+    assert read_tuning(ragged).options == (option,)
+    options = rnn_edge.Session(ragged).native.get_session_options()
+    spins = options.get_session_config_entry("session.intra_op.allow_spinning")
+    assert (options.enable_cpu_mem_arena, spins) == (option == "arena", str(int(option != "arena")))
+    plain = rnn_edge.Session(ragged, options=()).native.get_session_options()
+    assert not plain.enable_cpu_mem_arena
+    with pytest.raises(InputError, match="options must be among arena, spinning, got 'pool'"):
+        rnn_edge.Session(ragged, options=["pool"])
+
+
+def test_a_stream_is_tuned_for_its_chunk(gru: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    seen: list[int] = []
+
+    def time_engines(engines, make_feed, **_: object) -> dict[str, np.ndarray]:
+        seen.extend(each.prepare(make_feed())[0].shape[1] for each in engines)
+        return {each.name: np.full(3, 1e3) for each in engines}
+
+    monkeypatch.setattr(tuning, "time_engines", time_engines)
+    rnn_edge.tune(gru, stream=True, chunk=5)
+    assert seen == [5]
 
 
 @pytest.fixture(scope="module")
