@@ -132,9 +132,11 @@ def _write(
     from rnn_edge.graphs.quantization import QuantizeLstms, StoreWeights
 
     nodes, stored, models, graphs = {}, {}, {}, {}
+    # A language model's pipeline steps; another's reads whole sequences, as its model does.
+    whole = {"model"} if "generate" in source.contract.graphs else {"model", "pipeline"}
     for name, graph in source.contract.graphs.items():
         model = ir.load(source.graph_path(name))
-        layers = QuantizeLstms(SEQUENCE_FROM if name == "model" else STEP_FROM)
+        layers = QuantizeLstms(SEQUENCE_FROM if name in whole else STEP_FROM)
         if weights == "int8":
             layers(model)
         rest = StoreWeights(weights)

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 import rnn_edge
 from rnn_edge.checkpoint import Checkpoint
 from rnn_edge.cli.main import program
+from rnn_edge.contract import CharacterFrontEnd, LabelDecoder
 from rnn_edge.errors import InputError, QuantizationError
+from rnn_edge.models.text_classifier import TextClassifier
 from rnn_edge.quantization.task_metric import Score, TaskMetric
 
 
@@ -159,3 +161,26 @@ def test_command(speech, tmp_path):
     assert report["drop"] < 2e-3
     assert 0.45 < report["quantised_bytes"] / report["float_bytes"] < 0.6
     assert rnn_edge.Bundle.load(tmp_path / "half").name == "half"
+
+
+def test_raw_input_is_answered_as_by_the_quantised_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = {"cell": "lstm", "embedding_size": 8, "hidden_size": 64}
+    vocabulary = ("<pad>", "<unk>", *"abcde")
+    source = rnn_edge.export(
+        TextClassifier(len(vocabulary), 2, **options).eval(),
+        (torch.arange(24).reshape(3, 8) % 7, torch.tensor([5, 8, 2])),
+        tmp_path / "source",
+        axes=[("batch", "sequence"), ("batch",)],
+        bounds={"tokens": (0, 6)},
+        front_end=CharacterFrontEnd(vocabulary, 1, 0),
+        decoder=LabelDecoder(("no", "yes")),
+        stream=False,
+    )
+    small = rnn_edge.quantize(source, tmp_path / "small", max_drop=0.1).bundle
+    assert small.graph_path("pipeline").stat().st_size < 50_000
+    ids = np.array([[2, 3, 4, 6, 1, 2]])
+    logits = rnn_edge.Session(small).run(ids, np.array([6]))[0]
+    found = rnn_edge.Session(small, graph="pipeline").run_named({"text": ["abce?a"]})
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
