@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import native_programs
 import pytest
 from host_bundles import export_tagger, export_task
 
@@ -22,3 +24,22 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundl
         return made[name]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """include/ and lib/ of ONNX Runtime."""
+    return native_programs.runtime_folder(tmp_path_factory.mktemp("runtime") / "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def built(
+    request: pytest.FixtureRequest,
+    bundle_of: Callable[[str], Bundle],
+    runtime: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
+    """The program of a bundle for the HOST of the module, c or cpp; each is built once."""
+    host: str = request.module.HOST
+    place = tmp_path_factory.mktemp(host)
+    return lambda name: native_programs.build(bundle_of(name), host, place / name, runtime)

@@ -15,19 +15,7 @@ from rnn_edge.integration import integrate
 
 BundleOf = Callable[[str], Bundle]
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return native_programs.runtime_folder(tmp_path_factory.mktemp("runtime") / "onnxruntime")
-
-
-@pytest.fixture(scope="module")
-def built(
-    bundle_of: BundleOf, runtime: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    place = tmp_path_factory.mktemp("cpp")
-    return lambda name: native_programs.build(bundle_of(name), "cpp", place / name, runtime)
+HOST = "cpp"
 
 
 @pytest.mark.parametrize("name", NAMES)
