@@ -221,6 +221,26 @@ class Translated(nn.Module):
         return functional.log_softmax(torch.stack(answers, dim=1), dim=-1)
 
 
+class ConvolvedBothWays(nn.Module):
+    """Speech enhancement: convolutions, an LSTM, and convolutions back that see each layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down1, self.down2 = nn.Conv2d(1, 2, (1, 3), (1, 2)), nn.Conv2d(2, 4, (1, 3))
+        self.lstm = nn.LSTM(8, 8, batch_first=True)
+        self.up2 = nn.ConvTranspose2d(8, 2, (1, 3))
+        self.up1 = nn.ConvTranspose2d(4, 1, (1, 3), (1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = functional.elu(self.down1(x))
+        second = functional.elu(self.down2(first))
+        batch, channels, steps, bands = second.shape
+        y, _ = self.lstm(second.permute(0, 2, 1, 3).contiguous().view(batch, steps, -1))
+        y = y.view(batch, steps, channels, bands).permute(0, 2, 1, 3)
+        y = functional.elu(self.up2(torch.cat((y, second), dim=1)))
+        return functional.softplus(self.up1(torch.cat([y, first], 1))) * x
+
+
 CASES = [
     Case(MaskedByHand, (X, lengths_of("sequence", "batch"))),
     Case(FlaggedByHand, (X, lengths_of("sequence", "batch"))),
@@ -229,6 +249,7 @@ CASES = [
     Case(ForecastOneByOne, (floats("sequence", "batch", F), ids(3, "batch"))),
     Case(WorldModel, (X, floats("batch", "sequence", 3))),
     Case(Translated, (X, lengths_of("sequence", "batch"), ids(9, "batch", "words"))),
+    Case(ConvolvedBothWays, (floats("batch", 1, "sequence", 9),)),
     Case(FrameByFrame, (X,)),
     Case(Variational, (floats("sequence", "batch", F), floats("sequence", "batch", 2))),
     Case(GraphCells, (floats("batch", "sequence", 3, 2),)),

@@ -183,6 +183,10 @@ def _share_clock(
             while step.parent is not None and step.parent is not kind.clock:
                 step = step.parent
             assert step.parent is not None
+            if not step.dropped and (step.total == step.parent.total).all():
+                # It has the same frames: whoever made it dropped none.
+                kind = replace(kind, clock=step)
+                continue
             late = kind.offset + step.dropped
             if late < 0:
                 derivation.refuse("it joins frames of different rates")
