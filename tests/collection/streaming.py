@@ -90,7 +90,6 @@ _PAIRS = (
     "real_agents-RelationalPadded",
 )
 _LENGTH = (
-    "speech-PhonemeRepeater",
     "real_speech-DeepSpeech2",
     "real_speech-SampleRNN",
     "real_idioms-Backwards",

@@ -188,3 +188,24 @@ def test_rows_without_padding_behind() -> None:
     """
     streaming = follow(graph(body, "float[batch,sequence,2] y"))
     np.testing.assert_equal(streaming.form.states, ())
+
+
+def test_places_among_repeated_frames() -> None:
+    body = """
+        apart = Unsqueeze(x, two)
+        three = Constant<value_ints=[1,1,3,1]>()
+        many = Expand(apart, three)
+        shape = Constant<value_ints=[0,-1,2]>()
+        repeated = Reshape(many, shape)
+        time = Squeeze(frames_) thrice = Constant<value_int=3>() none = Constant<value_int=0>()
+        unit = Constant<value_int=1>()
+        count = Mul(time, thrice)
+        place = Range(none, count, unit)
+        phase = Mod(place, thrice)
+        number = Cast<to=1>(phase)
+        pillar = Constant<value_ints=[1,-1,1]>()
+        column = Reshape(number, pillar)
+        out = Add(repeated, column)
+    """
+    streaming = follow(graph(body, "float[batch,frames,2] out"))
+    assert streaming.rule.latency == 0

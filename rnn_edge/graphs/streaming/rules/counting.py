@@ -175,7 +175,7 @@ def derive_range(derivation: Derivation, node: ir.Node) -> None:
     ):
         derivation.refuse("it needs the length of the whole sequence")
     first, stride = (array.item() for array in known if array is not None)
-    clock = derivation.clock_of(last) or _clock_behind_stride(derivation, last)
+    clock = derivation.clock_of(last) or _clock_of_rate(derivation, last)
     ahead = None if clock is None else difference(last - first, clock.total)
     if clock is None or ahead is None or stride != 1:
         derivation.refuse("it needs the length of the whole sequence")
@@ -202,9 +202,13 @@ def derive_range(derivation: Derivation, node: ir.Node) -> None:
 _LARGEST_STRIDE = 32
 
 
-def _clock_behind_stride(derivation: Derivation, count: Count) -> Clock | None:
-    """A clock of ``count`` frames, one for every few of the input's: ``range(time // 2)``."""
+def _clock_of_rate(derivation: Derivation, count: Count) -> Clock | None:
+    """A clock of ``count`` frames: several for each of the input's, as by ``arange(4 * time)``, or
+    one for every few, as by ``range(time // 2)``."""
     for parent in derivation.clocks()[:1]:
+        repeat = int(count[0] // parent.total[0])
+        if repeat > 1 and same(parent.total * repeat, count):
+            return derivation.repeated_clock(parent, repeat)
         for stride in range(2, _LARGEST_STRIDE):
             for dropped in range(stride):
                 total = np.maximum(parent.total - dropped + stride - 1, 0) // stride
