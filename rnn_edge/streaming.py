@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_edge.contract import METADATA_KEY, Contract, GraphContract, StreamRule
-from rnn_edge.errors import InputError, StreamError, VerificationError
+from rnn_edge.errors import ExportError, InputError, StreamError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.runtime.stream_form import StreamForm
 from rnn_edge.version import VERSION
@@ -81,10 +81,9 @@ def add_stream(
     try:
         try:
             stream = derive_stream(captured.model, graph, wish.time_axis)
-        except StreamError:
-            if captured.write_out is None:
-                raise
-            stream = derive_stream(captured.write_out(), graph, wish.time_axis)
+        except StreamError as refusal:
+            written_out = _write_out(captured, refusal)
+            stream = derive_stream(written_out, graph, wish.time_axis)
         _require_plain_states(stream.contract)
         stream = _completed(stream, wish)
         step = choose_step(stream)
@@ -99,6 +98,17 @@ def add_stream(
             raise
         return StreamPart(None, {"refused": str(error)})
     return StreamPart(stream, report.to_dict(), step)
+
+
+def _write_out(captured: Capture, refusal: StreamError) -> ir.Model:
+    """The graph without its loops of fixed length; raises ``refusal`` where there is none."""
+    if captured.write_out is None:
+        raise refusal
+    try:
+        return captured.write_out()
+    except ExportError:
+        # torch.onnx has no form for all that stands in it.
+        raise refusal from None
 
 
 def _completed(stream: Stream, wish: StreamWish) -> Stream:

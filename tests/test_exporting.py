@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 import rnn_edge
 from rnn_edge.contract import METADATA_KEY, AxisLimits, Contract, GraphContract
-from rnn_edge.errors import BundleError, InputError
+from rnn_edge.errors import BundleError, ExportError, InputError
 
 
 class Speller(nn.Module):
@@ -397,3 +398,23 @@ def test_a_stream_that_cannot_be_checked_keeps_itself_away_and_not_the_bundle(
     with pytest.raises(InputError, match="must be finite"):
         rnn_edge.export(module, (torch.rand(2, 6, 3),), tmp_path / "two", axes=axes, stream=True)
     assert not (tmp_path / "two").exists()
+
+
+def test_loop_that_cannot_be_written_out_keeps_the_stream_away_and_not_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing a loop of fixed length out is tried for the stream's sake alone."""
+    home = importlib.import_module("rnn_edge.capture.capture")
+    true_capture = home.capture
+
+    def refuse() -> None:
+        raise ExportError("every operator must have an ONNX form, got another. Replace it.")
+
+    def capture(*args: Any) -> Any:
+        return replace(true_capture(*args), write_out=refuse)
+
+    monkeypatch.setattr("rnn_edge.capture.capture", capture)
+    module = nn.GRU(3, 4, batch_first=True, bidirectional=True)
+    axes = [("batch", "sequence", None)]
+    bundle = rnn_edge.export(module, torch.zeros(2, 5, 3), tmp_path / "b", axes=axes)
+    assert "GRU" in bundle.evidence["stream"]["refused"]
