@@ -78,6 +78,14 @@ class Program:
         """The bundle's name as the languages and their package managers take it."""
         return re.sub(r"[^a-z0-9]+", "_", self.bundle.name.lower()).strip("_") or "model"
 
+    @property
+    def texts_whole(self) -> tuple[str, ...]:
+        """What the graph gives that takes texts as strings and nothing else; () without one."""
+        whole = self.bundle.contract.graphs.get("pipeline")
+        if whole is None or [spec.dtype for spec in whole.inputs] != ["string"]:
+            return ()
+        return tuple(spec.name for spec in whole.outputs)
+
     def values(self) -> dict[str, Any]:
         """What templates may use."""
         form = self.stream
@@ -91,6 +99,7 @@ class Program:
             "reads": "pixels" if self.kind == "image" else "text",
             "plain_columns": self.plain_columns,
             "generates": self.generates,
+            "texts_whole": self.texts_whole,
             "decoder_kind": self.decoder_kind,
             "streams": form is not None,
             "chunk": form.chunk if form else (),

@@ -74,7 +74,9 @@ def check_pipeline(
 def _samples(contract: Contract, layout: Layout, random: np.random.Generator) -> list[_Given]:
     limits = contract.graphs["model"].axes.get(layout.sequence or "")
     least = limits.minimum if limits else 1
-    most = min(limits.maximum or least + _LONGEST, least + _LONGEST) if limits else _LONGEST
+    known_limits = (limits.maximum, limits.trained_maximum) if limits else ()
+    most = min([least + _LONGEST, *(each for each in known_limits if each is not None)])
+    most = max(least, most)
     front_end = contract.front_end
     if isinstance(front_end, CharacterFrontEnd):
         known = [entry for entry in front_end.vocabulary if len(entry) == 1] or ["a"]

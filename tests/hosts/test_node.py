@@ -13,6 +13,7 @@ import pytest
 from host_bundles import NAMES
 from toolchain import HOSTS, call, need
 
+import rnn_edge
 from rnn_edge.bundle import Bundle
 from rnn_edge.integration import integrate
 
@@ -168,3 +169,20 @@ def test_types_name_the_tensors(bundle_of: BundleOf, tmp_path: Path) -> None:
 def test_readme_is_short(bundle_of: BundleOf, tmp_path: Path) -> None:
     integrate(bundle_of("forecast"), "node", tmp_path / "node")
     assert len((tmp_path / "node" / "README.md").read_text().splitlines()) < 40
+
+
+def test_the_short_form_of_the_readme_answers_texts(bundle_of: BundleOf, tmp_path: Path) -> None:
+    bundle = bundle_of("sentiment")
+    folder = node_program(bundle, tmp_path / "node")
+    readme = (folder / "README.md").read_text()
+    blocks = [part for part in readme.split("```") if part.startswith("js\n")]
+    (code,) = [block for block in blocks if "bundle/pipeline.onnx" in block]
+    show = "console.log(JSON.stringify([found.label.data, [...found.probability.data]]));"
+    (folder / "short.mjs").write_text(code.removeprefix("js\n") + show)
+    labels, chances = json.loads(call("node", "short.mjs", cwd=folder).stdout)
+    pipeline = rnn_edge.runtime.Pipeline(bundle)
+    samples = [pipeline.read_line(text, "x") for text in ("A text", "Another one")]
+    for answer, label, chance in zip(pipeline.answer(samples), labels, chances, strict=True):
+        ((expected, probability),) = answer.rows()
+        assert label == expected
+        assert chance == pytest.approx(probability, abs=1e-5)
