@@ -14,6 +14,7 @@ from rnn_edge.contract import (
     ImageFrontEnd,
     LabelDecoder,
     NextCharacterDecoder,
+    PictureFrontEnd,
     SeriesFrontEnd,
     StreamRule,
     TagDecoder,
@@ -164,6 +165,12 @@ def _front_end(contract: Contract) -> list[str]:
             return [
                 f"Grey frames scaled to {front_end.height} rows and {front_end.width} columns, "
                 f"0 (black) to {front_end.maximum:g}: the graph scales the values."
+            ]
+        case PictureFrontEnd() as front_end:
+            return [
+                f"Pictures scaled to {front_end.height} rows and {front_end.width} columns, red, "
+                f"green and blue one after the other, 0 to {front_end.maximum:g}: the graph scales "
+                "the values."
             ]
         case AudioFrontEnd() as front_end:
             return [

@@ -8,12 +8,54 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from rnn_edge.errors import ContractError
+from rnn_edge.kinds import (
+    DECODERS,
+    FRONT_ENDS,
+    Decoder,
+    FrontEnd,
+)
+from rnn_edge.kinds import (
+    AudioFrontEnd as AudioFrontEnd,
+)
+from rnn_edge.kinds import (
+    CharacterFrontEnd as CharacterFrontEnd,
+)
+from rnn_edge.kinds import (
+    ClipFrontEnd as ClipFrontEnd,
+)
+from rnn_edge.kinds import (
+    CtcDecoder as CtcDecoder,
+)
+from rnn_edge.kinds import (
+    ImageFrontEnd as ImageFrontEnd,
+)
+from rnn_edge.kinds import (
+    LabelDecoder as LabelDecoder,
+)
+from rnn_edge.kinds import (
+    NextCharacterDecoder as NextCharacterDecoder,
+)
+from rnn_edge.kinds import (
+    PictureFrontEnd as PictureFrontEnd,
+)
+from rnn_edge.kinds import (
+    SeriesFrontEnd as SeriesFrontEnd,
+)
+from rnn_edge.kinds import (
+    TagDecoder as TagDecoder,
+)
+from rnn_edge.kinds import (
+    TextDecoder as TextDecoder,
+)
+from rnn_edge.kinds import (
+    ValueDecoder as ValueDecoder,
+)
 
 Record = TypeVar("Record")
 
@@ -144,172 +186,6 @@ class GraphContract:
             return _graph_from(json.loads(text))
         except _MALFORMED as error:
             raise _malformed(error) from None
-
-
-# --- Front ends: what a person has -> the graph's inputs -------------------------------------
-
-
-@dataclass(frozen=True)
-class CharacterFrontEnd:
-    """Text to token ids, one a character: the id is the place in ``vocabulary``.
-
-    A character that is not in the vocabulary gets ``unknown``; rows are filled up with ``padding``.
-    """
-
-    vocabulary: tuple[str, ...]
-    unknown: int
-    padding: int
-    kind: str = "characters"
-
-
-@dataclass(frozen=True)
-class SeriesFrontEnd:
-    """Numbers, one row a time step and one column a feature, as they are measured.
-
-    The graph itself normalises with ``mean`` and ``std``; they stand here to be read.
-    """
-
-    columns: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    kind: str = "series"
-
-
-@dataclass(frozen=True)
-class ImageFrontEnd:
-    """A grey image, bright on dark, values 0 to ``maximum``; its rows are the time steps.
-
-    The graph itself scales the values.
-    """
-
-    height: int
-    width: int
-    maximum: float = 255.0
-    kind: str = "image"
-
-
-@dataclass(frozen=True)
-class AudioFrontEnd:
-    """Samples of one channel, from -1 to 1, ``rate`` of them a second.
-
-    The graph itself computes features. Sound of another rate must be resampled before.
-    """
-
-    rate: int
-    kind: str = "audio"
-
-
-@dataclass(frozen=True)
-class ClipFrontEnd:
-    """Grey frames of a moving picture, values 0 to ``maximum``, scaled to one size.
-
-    The graph itself scales the values.
-    """
-
-    height: int
-    width: int
-    maximum: float = 255.0
-    kind: str = "clip"
-
-
-FrontEnd = CharacterFrontEnd | SeriesFrontEnd | ImageFrontEnd | AudioFrontEnd | ClipFrontEnd
-
-
-# --- Decoders: the graph's first output -> what a person reads -------------------------------
-
-
-@dataclass(frozen=True)
-class LabelDecoder:
-    """Logits over ``labels`` on the last axis; softmax gives the probabilities."""
-
-    labels: tuple[str, ...]
-    kind: str = "labels"
-
-
-@dataclass(frozen=True)
-class ValueDecoder:
-    """Numbers in the units of ``columns``."""
-
-    columns: tuple[str, ...]
-    kind: str = "values"
-
-
-@dataclass(frozen=True)
-class NextCharacterDecoder:
-    """Logits of the next character at every step, over the front end's vocabulary.
-
-    ``never`` lists ids that are not to be sampled (padding, unknown).
-    """
-
-    never: tuple[int, ...] = ()
-    kind: str = "next-character"
-
-
-@dataclass(frozen=True)
-class TagDecoder:
-    """Places among ``labels``, integers, one a step of the input.
-
-    Labels may mark spans: B-X begins one of kind X, I-X goes on with it, O stands outside.
-    """
-
-    labels: tuple[str, ...]
-    kind: str = "tags"
-
-    @staticmethod
-    def spans(labels: Sequence[str]) -> list[tuple[str, int, int]]:
-        """Kind, first step and end of each span; of other labels than B-, I-, O each run."""
-        found: list[tuple[str, int, int]] = []
-        for place, label in enumerate(labels):
-            kind = label[2:] if label.startswith(("B-", "I-")) else label
-            goes_on = found and found[-1][0] == kind and found[-1][2] == place
-            if goes_on and not label.startswith("B-"):
-                found[-1] = (kind, found[-1][1], place + 1)
-            elif label != "O":
-                found.append((kind, place, place + 1))
-        return found
-
-
-@dataclass(frozen=True)
-class CtcDecoder:
-    """Log-probabilities of ``labels`` at every frame: connectionist temporal classification.
-
-    Of the likeliest label of each frame, those that repeat the frame before and those that are
-    ``blank`` are left out; the others are the text. A frame stands for ``stride`` steps of the
-    input.
-    """
-
-    labels: tuple[str, ...]
-    blank: int = 0
-    stride: int = 1
-    kind: str = "ctc"
-
-
-@dataclass(frozen=True)
-class TextDecoder:
-    """Places in ``vocabulary``, integers, the characters of a text; ``end`` stands behind it."""
-
-    vocabulary: tuple[str, ...]
-    end: int
-    kind: str = "text"
-
-
-Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder | TagDecoder | CtcDecoder | TextDecoder
-
-FRONT_ENDS: dict[str, type[FrontEnd]] = {
-    "characters": CharacterFrontEnd,
-    "series": SeriesFrontEnd,
-    "image": ImageFrontEnd,
-    "audio": AudioFrontEnd,
-    "clip": ClipFrontEnd,
-}
-DECODERS: dict[str, type[Decoder]] = {
-    "labels": LabelDecoder,
-    "values": ValueDecoder,
-    "next-character": NextCharacterDecoder,
-    "tags": TagDecoder,
-    "ctc": CtcDecoder,
-    "text": TextDecoder,
-}
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnn_edge.extras import import_extra
+from rnn_edge.fonts import save_figure
 
 
 def draw_curve(path: Path, history: Sequence[Mapping[str, float]]) -> None:
@@ -27,7 +27,7 @@ def draw_curve(path: Path, history: Sequence[Mapping[str, float]]) -> None:
             axes.plot(epochs, [row[name] for row in history], label=name.replace("_", " "))
         axes.set_xlabel("epoch")
         axes.legend()
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def draw_prediction(
@@ -42,7 +42,7 @@ def draw_prediction(
     axes.set_xlabel("step of the test data")
     axes.set_ylabel(label)
     axes.legend()
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def draw_confusion(path: Path, counts: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ def draw_confusion(path: Path, counts: Sequence[Sequence[int]], labels: Sequence
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_spectrograms(
@@ -72,7 +72,7 @@ def draw_spectrograms(
     for panel, sound, title in zip(panels, sounds, titles, strict=False):
         draw_spectrogram(panel, sound, rate)
         panel.set_title(title.replace("$", r"\$"), loc="left", fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_spectrogram(panel: Any, sound: Any, rate: int) -> None:
@@ -91,7 +91,7 @@ def draw_attention(path: Path, panels: Sequence[tuple[str, str, Any]], most: int
         figure.subplots(count, squeeze=False)[:, 0], panels, strict=False
     ):
         draw_weights(panel, read, written, weights)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_weights(panel: Any, read: str, written: str, weights: Any) -> None:
@@ -102,11 +102,25 @@ def draw_weights(panel: Any, read: str, written: str, weights: Any) -> None:
     panel.set_yticks(range(len(written)), [character.replace("$", r"\$") for character in written])
 
 
-def _save(figure: Any, path: Path) -> None:
-    with warnings.catch_warnings():
-        # The font that comes with matplotlib lacks Chinese; boxes in place of labels do no harm.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path)
+def draw_pictures(
+    path: Path, pictures: Sequence[Any], titles: Sequence[str], most: int = 12
+) -> None:
+    """The first ``most`` of ``pictures``, float32[3, height, width] from 0 to 1, three a row."""
+    count = min(most, len(pictures))
+    figure = _figure(12, 3 * -(-count // 3))
+    panels = figure.subplots(-(-count // 3), 3, squeeze=False).ravel()
+    for panel in panels:
+        panel.set_axis_off()
+    for panel, picture, title in zip(panels, pictures[:count], titles, strict=False):
+        draw_picture(panel, picture)
+        panel.set_title(title.replace("$", r"\$"), fontsize=8, wrap=True)
+    save_figure(figure, path)
+
+
+def draw_picture(panel: Any, picture: Any) -> None:
+    """Of float32[3, height, width] from 0 to 1."""
+    panel.imshow(picture.transpose(1, 2, 0).clip(0, 1))
+    panel.set_axis_off()
 
 
 def _figure(width: float, height: float) -> Any:

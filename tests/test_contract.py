@@ -24,6 +24,7 @@ from rnn_edge.contract import (
     ImageFrontEnd,
     LabelDecoder,
     NextCharacterDecoder,
+    PictureFrontEnd,
     SeriesFrontEnd,
     StatePair,
     StreamRule,
@@ -56,6 +57,7 @@ FRONT_END_EXAMPLES: list[FrontEnd | None] = [
     ImageFrontEnd(28, 28, maximum=16.0),
     AudioFrontEnd(16000),
     ClipFrontEnd(24, 32, maximum=1.0),
+    PictureFrontEnd(24, 32, maximum=1.0),
 ]
 DECODER_EXAMPLES: list[Decoder | None] = [
     None,

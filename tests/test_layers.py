@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "rnn_edge"
 # parts of the base may build on one another.
 LEVELS: list[set[str]] = [
     {
-        *("errors", "version", "extras", "contract", "folder", "bundle", "bundle_readme"),
-        *("text_file", "idx_file", "vocabulary", "drawing", "code_line", "rendering"),
+        *("errors", "version", "extras", "contract", "kinds", "folder", "bundle", "bundle_readme"),
+        *("text_file", "idx_file", "vocabulary", "drawing", "fonts", "code_line", "rendering"),
     },
     {"c99"},
     {"runtime"},

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rnn_edge.cli.tables import excerpt
-from rnn_edge.contract import AudioFrontEnd, SeriesFrontEnd
-from rnn_edge.drawing import draw_spectrogram, draw_weights
+from rnn_edge.contract import AudioFrontEnd, PictureFrontEnd, SeriesFrontEnd
+from rnn_edge.drawing import draw_picture, draw_spectrogram, draw_weights
 from rnn_edge.errors import InputError
 from rnn_edge.extras import import_extra
+from rnn_edge.fonts import save_figure
 from rnn_edge.runtime import Pipeline
 from rnn_edge.runtime.decoders import Answer, LabelAnswer, TagAnswer, TextAnswer, ValueAnswer
 from rnn_edge.runtime.pipeline import Sample
@@ -53,10 +53,7 @@ def plot_answers(
         else:
             _draw_values(panel, pipeline, sample, answer)
     try:
-        with warnings.catch_warnings():
-            # The font that comes with matplotlib lacks Chinese; boxes in a title do no harm.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure.savefig(path)
+        save_figure(figure, path)
     except OSError as error:
         raise InputError(
             f"{path} must be a place to write a file, got: {error.strerror}. Choose another."
@@ -86,8 +83,13 @@ def _draw_tags(panel: Any, answer: TagAnswer) -> None:
 
 
 def _draw_text(panel: Any, pipeline: Pipeline, sample: Sample, answer: TextAnswer) -> None:
-    """The spectrogram of a sound, and each character where it begins to be said; of a text what
-    was written from what."""
+    """The spectrogram of a sound, and each character where it begins to be said; a picture as the
+    model sees it; of a text what was written from what."""
+    if isinstance(pipeline.front_end, PictureFrontEnd):
+        draw_picture(panel, sample.sequence / pipeline.front_end.maximum)
+        title = f"{panel.get_title(loc='left')}: {answer.text}"
+        panel.set_title(title.replace("$", r"\$"), loc="left", fontsize=10)
+        return
     if not isinstance(pipeline.front_end, AudioFrontEnd):
         weights = pipeline.attention([sample])
         if weights is not None:

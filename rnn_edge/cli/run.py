@@ -123,9 +123,9 @@ def run(
     """Run BUNDLE, or a lone .onnx file, on text, numbers, images or sound.
 
     An INPUT is a file: a UTF-8 text, a CSV of numbers (a header line names the columns), a PNG
-    image, a WAV file, a GIF or a folder of frames, as the bundle takes it; - and a pipe are
-    standard input. Several inputs share batches, and the answers keep their order. A language model
-    continues --prompt, or the text that it is given.
+    image or another picture, a WAV file, a GIF or a folder of frames, as the bundle takes it; - and
+    a pipe are standard input. Several inputs share batches, and the answers keep their order. A
+    language model continues --prompt, or the text that it is given.
 
     With --stream, each line is a step (comma-separated numbers) or a piece of text; its answer is
     written at once, a line for each step: numbers, or the likeliest label and its probability.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ import numpy as np
 from rnn_edge.contract import ClipFrontEnd
 from rnn_edge.errors import InputError
 from rnn_edge.extras import import_extra
+from rnn_edge.runtime.pictures import BROKEN, WHITE, open_picture
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-# What Pillow raises for files that are cut off or damaged.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
-_WHITE = 255.0
 
 
 def decode_clip(front_end: ClipFrontEnd, content: bytes, source: str) -> np.ndarray:
@@ -26,7 +23,7 @@ def decode_clip(front_end: ClipFrontEnd, content: bytes, source: str) -> np.ndar
     Colours become their brightness, and frames are scaled to the front end's size. ``source`` names
     the file in errors. Raises InputError for what is no picture.
     """
-    with _open(io.BytesIO(content), source) as picture:
+    with open_picture(io.BytesIO(content), source) as picture:
         frames = import_extra("PIL.ImageSequence").Iterator(picture)
         return _stacked(front_end, frames, source)
 
@@ -41,20 +38,10 @@ def read_frames(front_end: ClipFrontEnd, folder: Path) -> np.ndarray:
 
     def opened() -> Iterator[Any]:
         for path in paths:
-            with _open(path, str(path)) as picture:
+            with open_picture(path, str(path)) as picture:
                 yield picture
 
     return _stacked(front_end, opened(), str(folder))
-
-
-def _open(file: io.BytesIO | Path, source: str) -> Any:
-    try:
-        return import_extra("PIL.Image").open(file)
-    except BROKEN as error:
-        reason = "it is none" if isinstance(file, io.BytesIO) else f"got: {error}"
-        raise InputError(
-            f"{source} must be a picture that can be read, {reason}. Give another file."
-        ) from None
 
 
 def _stacked(front_end: ClipFrontEnd, pictures: Iterable[Any], source: str) -> np.ndarray:
@@ -71,4 +58,4 @@ def _stacked(front_end: ClipFrontEnd, pictures: Iterable[Any], source: str) -> n
         raise InputError(
             f"{source} must be whole, frame {len(frames) + 1} cannot be read: {error}. Repair it."
         ) from None
-    return np.stack(frames) * np.float32(front_end.maximum / _WHITE)
+    return np.stack(frames) * np.float32(front_end.maximum / WHITE)

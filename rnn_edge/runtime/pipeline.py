@@ -19,6 +19,7 @@ from rnn_edge.contract import (
     GraphContract,
     ImageFrontEnd,
     NextCharacterDecoder,
+    PictureFrontEnd,
     SeriesFrontEnd,
 )
 from rnn_edge.errors import InputError
@@ -27,6 +28,7 @@ from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.clips import decode_clip, read_frames
 from rnn_edge.runtime.decoders import Answer, decode
 from rnn_edge.runtime.generation import Sampling, generate, write, write_texts
+from rnn_edge.runtime.pictures import decode_picture
 from rnn_edge.runtime.pipeline_graph import PIPELINE, PipelineGraph
 from rnn_edge.runtime.session import Session
 from rnn_edge.text_file import decode_text
@@ -97,8 +99,7 @@ class Pipeline:
         return isinstance(self.front_end, ImageFrontEnd)
 
     def read(self, content: bytes, source: str, *, invert: bool = False) -> Sample:
-        """The sample in a file's ``content``: a text, a CSV table, a PNG image, a WAV file or a
-        GIF.
+        """The sample in a file's ``content``: a text, a CSV table, a picture, a WAV file or a GIF.
 
         ``source`` names it in errors. Raises InputError or DataError.
         """
@@ -107,6 +108,8 @@ class Pipeline:
             return Sample(source, source, sequence)
         if isinstance(self.front_end, ClipFrontEnd):
             return Sample(source, source, decode_clip(self.front_end, content, source))
+        if isinstance(self.front_end, PictureFrontEnd):
+            return Sample(source, source, decode_picture(self.front_end, content, source))
         if isinstance(self.front_end, AudioFrontEnd):
             sound, channels = front_ends.audio(self.front_end, content, source)
             mixed = f"{source}: {channels} channels mixed down to one" if channels > 1 else ""
@@ -128,7 +131,11 @@ class Pipeline:
             return Sample(source, text, front_ends.characters(self.front_end, text, source))
         if isinstance(self.front_end, SeriesFrontEnd):
             return Sample(source, text, front_ends.numbers(self.front_end, text, source))
-        kinds = {AudioFrontEnd: "a WAV file", ClipFrontEnd: "a GIF or a folder of frames"}
+        kinds = {
+            AudioFrontEnd: "a WAV file",
+            ClipFrontEnd: "a GIF or a folder of frames",
+            PictureFrontEnd: "a PNG, JPEG, BMP or GIF picture",
+        }
         kind = kinds.get(type(self.front_end), "a PNG image")
         raise InputError(f"{source} must be {kind}, got a text. Give such a file.")
 

@@ -21,6 +21,7 @@ from rnn_edge.errors import DataError
 from rnn_edge.models.speech_recognizer import LogMel, SpeechRecognizer, frame_length
 from rnn_edge.runtime.decoders import TextAnswer, decode
 from rnn_edge.runtime.front_ends import audio
+from rnn_edge.tasks.listed_files import content_of, listed_files
 from rnn_edge.tasks.task import (
     Deployment,
     Interface,
@@ -32,7 +33,6 @@ from rnn_edge.tasks.task import (
     TrainingOptions,
 )
 from rnn_edge.tasks.text_scores import edits, text_scores
-from rnn_edge.text_file import read_text
 
 BLANK = ""
 TEST_SHARE, VALIDATION_SHARE = 0.1, 0.05
@@ -207,19 +207,13 @@ class Speech(Task):
             )
         listed = self.own["transcripts"] or folder / TRANSCRIPTS
         if self.own["transcripts"] or listed.is_file():
-            pairs = transcripts(Path(listed), folder)
+            pairs = listed_files(Path(listed), folder)
         else:
             pairs = named(folder, self.own["label_pattern"])
         front_end = AudioFrontEnd(self.own["rate"])
         said, mixed = [], 0
         for path, text in pairs:
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise DataError(
-                    f"{path} must be a file that can be read, got: {error.strerror}. Correct it."
-                ) from None
-            sound, channels = audio(front_end, content, str(path))
+            sound, channels = audio(front_end, content_of(path), str(path))
             mixed += channels > 1
             said.append(Utterance(torch.from_numpy(sound), text, path.name))
         if mixed:
@@ -304,30 +298,6 @@ def named(folder: Path, pattern: str) -> list[tuple[Path, str]]:
                 f"Rename it, change --label-pattern, or write {TRANSCRIPTS}."
             )
         found.append((path, match.group(1)))
-    return found
-
-
-def transcripts(path: Path, folder: Path) -> list[tuple[Path, str]]:
-    """The files and texts of a TSV file; paths start at ``folder``. Raises DataError."""
-    found = []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        name, tab, text = line.partition("\t")
-        if not tab or not text.strip():
-            raise DataError(
-                f"{path} must hold a file, a tab and a text in every line, got {line!r} in line "
-                f"{number}. Correct it."
-            )
-        sound = folder / name.strip()
-        if not sound.is_file():
-            raise DataError(
-                f"{path} must name files that are there, {sound} of line {number} is not. "
-                "Correct the name."
-            )
-        found.append((sound, text.strip()))
-    if not found:
-        raise DataError(f"{path} must name files, it names none. Fill it.")
     return found
 
 

@@ -7,7 +7,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from rnn_edge.models.translator import UNKNOWN, Translator
+from rnn_edge.models.translator import Translator
+from rnn_edge.models.writing import UNKNOWN
 from rnn_edge.tasks.task import CELLS
 
 LENGTHS = torch.tensor([5, 1, 3])
@@ -35,7 +36,7 @@ def test_each_id_is_the_likeliest_after_those_before_it() -> None:
         tokens = torch.randint(0, 9, (3, 5))
         with torch.no_grad():
             written, chances, attention = module(tokens, LENGTHS)
-            logits = module.teach(tokens, LENGTHS, written)
+            logits = module.taught(tokens, LENGTHS, written)
         logits[:, :, : UNKNOWN + 1] = -torch.inf
         best, place = logits.log_softmax(dim=2).max(dim=2)
         for row in range(3):
@@ -59,7 +60,7 @@ def likeliest(module: Translator, tokens: Tensor, length: Tensor) -> tuple[float
         ends = row.index(module.end) if module.end in row else module.steps
         if set(row[ends:]) <= {module.end}:
             text = torch.tensor([row])
-            logits = module.teach(tokens, length, text)
+            logits = module.taught(tokens, length, text)
             logits[:, :, : UNKNOWN + 1] = -torch.inf
             chances = logits.log_softmax(dim=2).gather(2, text.unsqueeze(2))[0, : ends + 1]
             found.append((float(chances.sum()), list(row)))

@@ -15,7 +15,8 @@ from rnn_edge.cli.main import program
 from rnn_edge.contract import TextDecoder
 from rnn_edge.errors import ContractError, DataError
 from rnn_edge.runtime.decoders import decode
-from rnn_edge.tasks.translation import FORMS, Translation, form_date, pairs, scores, written_date
+from rnn_edge.tasks.translation import FORMS, Translation, form_date, pairs, written_date
+from rnn_edge.tasks.writing import scores
 
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 DAYS = [datetime.date(1999, 12, 31), datetime.date(2004, 2, 29), datetime.date(2021, 10, 3)]
@@ -75,7 +76,7 @@ def test_pairs_are_read_from_lines() -> None:
         ("a\tb\tc\n", r"got 'a\\tb\\tc' in line 1"),
         ("a\t\n", "in line 1"),
         ("a\tb\nc\td\n", "3 different rows or more, got 2"),
-        ("a\tb\nc\t" + "d" * 201, "200 characters or fewer, got 201 in line 2"),
+        ("a\tb\nc\t" + "d" * 201, "bad.tsv, line 2, must have 200 characters or fewer, got 201"),
     ],
 )
 def test_bad_data_is_refused_in_one_line(tmp_path: Path, content: str, message: str) -> None:
