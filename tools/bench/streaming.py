@@ -16,6 +16,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ import rnn_edge
 from rnn_edge.profiling import profile_stream
 
 FEATURES, HIDDEN, LAYERS = 40, 64, 2
+CHUNKS, STREAMS = (1, 10, 100), (4, 16)
 MOST_GROWTH = 2 * 2**20
 # An answer counts as wrong above this; chunks of an LSTM are the same bits on most machines.
 TOLERANCE = 1e-5
@@ -39,6 +42,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--streams", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--turns", type=int, default=200, help="Of each row of the table.")
     parser.add_argument("--json", type=Path, help="Write the figures here too.")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -49,6 +53,7 @@ def main() -> int:
             "load_before": os.getloadavg()[0],
             "soak": soak(bundle, options.steps),
             "pool": run_pool(bundle, options.streams, options.seconds),
+            "costs": time_chunks(bundle, options.turns),
             "profile": profile_stream(bundle, calls=5000, seconds=5.0).to_dict(),
             "load_after": os.getloadavg()[0],
         }
@@ -160,6 +165,36 @@ class Streams:
     @property
     def _input(self) -> str:
         return self._whole.contract.inputs[0].name
+
+
+def time_chunks(bundle: rnn_edge.Bundle, turns: int) -> list[dict[str, Any]]:
+    """Each number of streams with each size of chunk, in turn: microseconds a step of a stream,
+    and the median of that over one stream's in single steps."""
+    random = np.random.default_rng(3)
+    calls: dict[tuple[int, int], Callable[[], Any]] = {}
+    for size in CHUNKS:
+        alone = rnn_edge.StreamSession(bundle)
+        chunk = random.standard_normal((1, size, FEATURES)).astype(np.float32)
+        calls[1, size] = partial(alone.push, chunk)
+        for count in STREAMS:
+            pool = rnn_edge.StreamPool(bundle, max_batch=count)
+            calls[count, size] = partial(pool.push_many, {pool.open(): chunk for _ in range(count)})
+    times: dict[tuple[int, int], list[float]] = {key: [] for key in calls}
+    for turn in range(turns + 5):
+        for key in list(calls)[:: 1 if turn % 2 else -1]:
+            repeats = max(1, 200 // (key[0] * key[1]))
+            start = time.perf_counter()
+            for _ in range(repeats):
+                calls[key]()
+            times[key].append((time.perf_counter() - start) / (repeats * key[0] * key[1]) * 1e6)
+    one = np.array(times[1, 1][5:])
+    return [
+        {
+            "streams": count, "chunk": size, "us": float(np.median(taken[5:])),
+            "cost": float(np.median(np.array(taken[5:]) / one)),
+        }
+        for (count, size), taken in sorted(times.items())
+    ]  # fmt: skip
 
 
 def run_pool(bundle: rnn_edge.Bundle, count: int, seconds: float) -> dict[str, Any]:
