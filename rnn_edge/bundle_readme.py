@@ -187,8 +187,14 @@ def _decoder(contract: Contract) -> list[str]:
             return [f"The largest logit wins; softmax gives probabilities. Labels: {labels}."]
         case ValueDecoder() as decoder:
             return [f"The output is in the units of {', '.join(decoder.columns)}."]
-        case NextCharacterDecoder():
-            return ["The logits at a step are those of the character that follows it."]
+        case NextCharacterDecoder() as decoder:
+            said = ["The logits at a step are those of the character that follows it."]
+            if decoder.styles:
+                said.append(
+                    "The text is a tune in ABC notation up to an empty line; begin with a line's "
+                    f"end, R:, and its style, one of {', '.join(decoder.styles)}."
+                )
+            return said
         case TagDecoder() as decoder:
             labels = ", ".join(decoder.labels)
             return [f"`tags` are places among the labels, the first is 0. Labels: {labels}."]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rnn_edge.abc_notation import Tune
 from rnn_edge.extras import import_extra
 from rnn_edge.fonts import save_figure
 
@@ -42,6 +43,23 @@ def draw_prediction(
     axes.set_xlabel("step of the test data")
     axes.set_ylabel(label)
     axes.legend()
+    save_figure(figure, path)
+
+
+def draw_piano_rolls(path: Path, tunes: Mapping[str, Tune]) -> None:
+    """A panel for each tune: a bar for each note, as long as it sounds, at its MIDI pitch."""
+    figure = _figure(9, 2.2 * len(tunes))
+    for place, (title, tune) in enumerate(tunes.items(), 1):
+        axes = figure.add_subplot(len(tunes), 1, place)
+        axes.set_title(title, loc="left", fontsize=10)
+        start = 0.0
+        for note in tune.notes:
+            length = 4 * float(note.length)
+            if note.pitch is not None:
+                axes.broken_barh([(start, 0.9 * length)], (note.pitch - 0.4, 0.8))
+            start += length
+        axes.set_ylabel("MIDI pitch")
+    axes.set_xlabel("quarter notes")
     save_figure(figure, path)
 
 

@@ -16,6 +16,7 @@ EXTRA_OF = {
     "onnxscript": "export",
     "jinja2": "integrate",
     "lightning": "train",
+    "mido": "train",
     "pandas": "train",
     "sklearn": "train",
     "matplotlib": "train",

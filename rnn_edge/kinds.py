@@ -120,10 +120,12 @@ class ValueDecoder:
 class NextCharacterDecoder:
     """Logits of the next character at every step, over the front end's vocabulary.
 
-    ``never`` lists ids that are not to be sampled (padding, unknown).
+    ``never`` lists ids that are not to be sampled (padding, unknown). Of a model that writes tunes
+    in ABC notation, ``styles`` are those that ``R:`` may name, and an empty line ends a tune.
     """
 
     never: tuple[int, ...] = ()
+    styles: tuple[str, ...] = ()
     kind: str = "next-character"
 
 

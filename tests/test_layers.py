@@ -17,6 +17,7 @@ LEVELS: list[set[str]] = [
     {
         *("errors", "version", "extras", "contract", "kinds", "folder", "bundle", "bundle_readme"),
         *("text_file", "idx_file", "vocabulary", "drawing", "fonts", "code_line", "rendering"),
+        "abc_notation",
     },
     {"c99"},
     {"runtime"},

@@ -188,7 +188,7 @@ def _axis(limits: AxisLimits) -> str:
 
 
 def _part(part: Mapping[str, Any] | None) -> str:
-    """A front end or a decoder in one line; long lists by their number of entries."""
+    """A front end or a decoder in one line; of long lists how many entries, no empty ones."""
     if part is None:
         return ""
     values = {
@@ -196,7 +196,7 @@ def _part(part: Mapping[str, Any] | None) -> str:
         if isinstance(value, list | tuple) and len(value) > 12
         else value
         for key, value in part.items()
-        if key != "kind"
+        if key != "kind" and value not in ([], ())
     }
     return f"{part['kind']}: {_plain(values)}"
 

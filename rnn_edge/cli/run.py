@@ -17,6 +17,7 @@ import click
 from rnn_edge.cli.options import json_option, provider_option
 from rnn_edge.cli.output import print_json, say
 from rnn_edge.cli.tables import excerpt, print_table
+from rnn_edge.cli.tunes import MOST_CHARACTERS, TuneFiles, one_tune
 from rnn_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +66,13 @@ class _Given:
 @click.option("--top-k", type=int, help="Choose among the K likeliest characters only.")
 @click.option("--top-p", type=float, help="Choose among the likeliest of this share.  [default: 1]")
 @click.option("--seed", type=int, help="The same seed generates the same text.")
+@click.option("--style", help="Of a model of tunes: what kind to write.  [default: any]")
+@click.option(
+    "--midi", type=click.Path(path_type=Path), help="Write the tune to a MIDI file as well."
+)
+@click.option(
+    "--wav", type=click.Path(path_type=Path), help="Write how the tune sounds to a WAV file."
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the answers into a PNG file.")
 @click.option(
     "--stream",
@@ -109,6 +117,9 @@ def run(
     invert: bool,
     beam: int,
     prompt: str | None,
+    style: str | None,
+    midi: Path | None,
+    wav: Path | None,
     plot: Path | None,
     streaming: bool,
     chunk: int | None,
@@ -125,7 +136,7 @@ def run(
     An INPUT is a file: a UTF-8 text, a CSV of numbers (a header line names the columns), a PNG
     image or another picture, a WAV file, a GIF or a folder of frames, as the bundle takes it; - and
     a pipe are standard input. Several inputs share batches, and the answers keep their order. A
-    language model continues --prompt, or the text that it is given.
+    language model continues --prompt, or the text that it is given; one of tunes writes one.
 
     With --stream, each line is a step (comma-separated numbers) or a piece of text; its answer is
     written at once, a line for each step: numbers, or the likeliest label and its probability.
@@ -136,6 +147,7 @@ def run(
     """
     from rnn_edge.runtime import Pipeline
 
+    files = TuneFiles(style, midi, wav)
     if streaming:
         flags: dict[str, object] = {
             "--text": texts,
@@ -143,7 +155,7 @@ def run(
             "--last": last,
             "--plot": plot,
         }
-        flags |= {"--invert": invert, "--prompt": prompt, "--beam": beam > 1}
+        flags |= {"--invert": invert, "--prompt": prompt, "--beam": beam > 1, **files.flags()}
         flags |= {
             f"--{name.replace('_', '-')}": value is not None for name, value in sampling.items()
         }
@@ -164,12 +176,14 @@ def run(
     if prompt is not None:
         generation["prompt"] = prompt
     pipeline = Pipeline(bundle, provider)
+    if not pipeline.styles:
+        _refuse("for a bundle that writes no tunes", files.flags())
     with _one_warning():
         if pipeline.generates:
             flags = {"--plot": plot, "--lines": lines, "--last": last, "--invert": invert}
             flags["--beam"] = beam > 1
             _refuse("for a language model", flags)
-            _generate(pipeline, given, generation, as_json)
+            _generate(pipeline, given, generation, files, as_json)
         else:
             flags = {f"--{name.replace('_', '-')}": True for name in generation}
             _refuse("for a bundle that is no language model", flags)
@@ -279,21 +293,40 @@ def _content(name: str) -> tuple[bytes, str]:
     return file_content(name), name
 
 
-def _generate(pipeline: Pipeline, given: _Given, options: Mapping[str, Any], as_json: bool) -> None:
+def _generate(
+    pipeline: Pipeline,
+    given: _Given,
+    options: Mapping[str, Any],
+    files: TuneFiles,
+    as_json: bool,
+) -> None:
     from rnn_edge.runtime import Sampling
 
-    chosen = {"seed": secrets.randbelow(1 << 32), **options}
+    usual = {"length": MOST_CHARACTERS} if pipeline.styles else {}
+    chosen = {"seed": secrets.randbelow(1 << 32), **usual, **options}
     prompt = _prompt(given, chosen.pop("prompt", None))
+    if pipeline.styles:
+        files.require(pipeline.styles, prompt)
+        prompt = files.prompt() if prompt is None else prompt
     sampling = Sampling(**chosen)
     text = pipeline.generate(prompt, sampling)
+    if pipeline.styles:
+        text = one_tune(prompt or "", text)
+    shown = (prompt or "").lstrip("\n") if pipeline.styles else prompt or ""
+    written = []
+    if not as_json:
+        click.echo(shown, nl=False)
+    for character in text:
+        written.append(character)
+        if not as_json:
+            click.echo(character, nl=False)
     if as_json:
         document = {"provider": pipeline.session.provider, "prompt": prompt, **asdict(sampling)}
-        print_json({**document, "text": "".join(text)})
-        return
-    click.echo(prompt or "", nl=False)
-    for character in text:
-        click.echo(character, nl=False)
-    click.echo()
+        print_json({**document, "text": "".join(written)})
+    elif not pipeline.styles or written[-1:] != ["\n"]:
+        click.echo()
+    if files.midi or files.wav:
+        files.write(shown + "".join(written))
 
 
 def _document(

@@ -90,6 +90,12 @@ class Pipeline:
         return isinstance(self.decoder, NextCharacterDecoder)
 
     @property
+    def styles(self) -> tuple[str, ...]:
+        """Of a language model that writes tunes, those that it knows; else none."""
+        decoder = self.decoder
+        return decoder.styles if isinstance(decoder, NextCharacterDecoder) else ()
+
+    @property
     def searches(self) -> bool:
         """Whether answers are texts that a beam may look for."""
         return isinstance(self.decoder, CtcDecoder)

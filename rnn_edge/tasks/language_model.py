@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -11,19 +10,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnn_edge.batching import Batch, Split
-from rnn_edge.contract import CharacterFrontEnd, NextCharacterDecoder
+from rnn_edge.contract import NextCharacterDecoder
 from rnn_edge.errors import DataError
-from rnn_edge.models.language_model import LanguageModel as RnnOrGruModel
-from rnn_edge.models.language_model import LstmLanguageModel, NextCharacterModel
-from rnn_edge.tasks.characters import character_arguments, character_options
+from rnn_edge.models.language_model import NextCharacterModel
+from rnn_edge.tasks.characters import character_options
+from rnn_edge.tasks.next_character import (
+    NextCharacterTask,
+    frequency_entropy,
+    per_character,
+    sample,
+    vocabulary_of,
+)
 from rnn_edge.tasks.task import (
-    Deployment,
     Interface,
     ModelOptions,
     Option,
     Report,
     State,
-    Task,
     TaskData,
     TrainingOptions,
 )
@@ -35,7 +38,6 @@ TEST_SHARE = 0.1
 VALIDATION_SHARE = 0.02
 SAMPLE_PROMPT = "\n\n"  # most texts have paragraphs; unknown characters do no harm
 SAMPLE_LENGTH = 400
-SAMPLE_TEMPERATURE = 0.8
 
 
 class StreamSplit(Split):
@@ -77,14 +79,13 @@ class StreamSplit(Split):
         return min(batch_size, max(1, len(self) // self.sequence_length))
 
 
-class LanguageModel(Task):
+class LanguageModel(NextCharacterTask):
     model = ModelOptions(cell="lstm", hidden_size=256, dropout=0.2)
     training = TrainingOptions(epochs=6, batch_size=16, lr=8e-3, schedule="one-cycle")
     options = (
         Option("sequence_length", 64, "Characters that gradients reach back.", minimum=1),
         *character_options(embedding_size=64, token_dropout=0.001),
     )
-    causal = True
     embedded = ("python-docs",)
     data_help = "a text file in UTF-8"
     metric = "loss"
@@ -119,10 +120,6 @@ class LanguageModel(Task):
             train, validation, test, Interface(vocabulary.front_end(), decoder), description
         )
 
-    def build(self, options: ModelOptions, interface: Interface) -> nn.Module:
-        kind = LstmLanguageModel if options.cell.startswith("lstm") else RnnOrGruModel
-        return kind(**character_arguments(self.own, options, interface))
-
     def forward(
         self, module: nn.Module, batch: Batch, state: State | None
     ) -> tuple[Any, State | None]:
@@ -136,7 +133,7 @@ class LanguageModel(Task):
 
     def report(self, module: nn.Module, data: TaskData) -> Report:
         train, test = cast(StreamSplit, data.train), cast(StreamSplit, data.test)
-        vocabulary = _vocabulary(data.interface)
+        vocabulary = vocabulary_of(data.interface)
         frequencies = frequency_entropy(train.ids, test.ids[1:], len(vocabulary))
         generator = torch.Generator().manual_seed(0)
         text = sample(
@@ -144,61 +141,11 @@ class LanguageModel(Task):
         )
         return Report(
             scores={
-                "model": _per_character(self.evaluate(module, data.test)["loss"]),
-                "character frequencies": _per_character(frequencies),
+                "model": per_character(self.evaluate(module, data.test)["loss"]),
+                "character frequencies": per_character(frequencies),
             },
             text=text,
         )
-
-    def deployment(self, module: nn.Module, interface: Interface) -> Deployment:
-        model = cast(NextCharacterModel, module)
-        last = len(_vocabulary(interface)) - 1
-        states = {f"{name}_0": f"{name}_n" for name in model.states}
-        state_axes: list[tuple[str | None, ...]] = [(None, "batch", None)] * len(states)
-        return Deployment(
-            args=(torch.arange(24).reshape(3, 8) % (last + 1), *model.initial_state(3)),
-            axes=[("batch", "sequence"), *state_axes],
-            output_names=["logits", *states.values()],
-            front_end=interface.front_end,
-            decoder=interface.decoder,
-            states=states,
-            bounds={"tokens": (0, last)},
-            meanings={
-                "tokens": "ids of the characters",
-                "logits": "one number a character of the vocabulary, for the character that "
-                "follows each step; softmax gives probabilities",
-            },
-        )
-
-
-def frequency_entropy(train: Tensor, targets: Tensor, size: int) -> float:
-    """Nats per character of ``targets`` under the character counts of ``train``, each plus one."""
-    counts = train.bincount(minlength=size).double() + 1
-    counts[PADDING_ID] = 0  # stands in no text
-    return float(-(counts / counts.sum())[targets].log().mean())
-
-
-def sample(
-    module: NextCharacterModel,
-    vocabulary: Vocabulary,
-    prompt: str,
-    length: int,
-    generator: torch.Generator,
-    temperature: float = SAMPLE_TEMPERATURE,
-) -> str:
-    """``length`` characters that ``module`` writes after ``prompt`` (one character or more)."""
-    module.eval()
-    tokens = torch.from_numpy(vocabulary.encode(prompt)).unsqueeze(0)
-    state = module.initial_state(1)
-    written: list[int] = []
-    with torch.inference_mode():
-        for _ in range(length):
-            logits, *state = module(tokens, *state)
-            scores = logits[0, -1] / temperature
-            scores[[PADDING_ID, UNKNOWN_ID]] = float("-inf")
-            tokens = torch.multinomial(scores.softmax(dim=0), 1, generator=generator).unsqueeze(0)
-            written.append(int(tokens))
-    return vocabulary.decode(written)
 
 
 def _python_docs() -> str:
@@ -206,11 +153,3 @@ def _python_docs() -> str:
     from pydoc_data.topics import topics
 
     return "\n".join(topics[name] for name in sorted(topics))
-
-
-def _vocabulary(interface: Interface) -> Vocabulary:
-    return Vocabulary(cast(CharacterFrontEnd, interface.front_end).vocabulary)
-
-
-def _per_character(nats: float) -> dict[str, float]:
-    return {"nats per character": nats, "bits per character": nats / math.log(2)}
