@@ -109,7 +109,7 @@ _LAST_STEP = (
 REFUSED = {
     **dict.fromkeys(_BACKWARDS, "direction is bidirectional|runs backwards"),
     **dict.fromkeys(_LENGTHS, "lengths of its rows are computed"),
-    **dict.fromkeys(_AXES, "one axis must be time's"),
+    **dict.fromkeys(_AXES, "one axis must be time's|must have a dynamic axis of time"),
     **dict.fromkeys(_WHOLE, "looks at the whole sequence"),
     **dict.fromkeys(_PAIRS, "pairs every frame with every other"),
     **dict.fromkeys(_LENGTH, "needs the length of the whole sequence"),

@@ -86,20 +86,22 @@ def derive_stream(
 
 def find_time_axis(contract: GraphContract, batch: str = "batch") -> str:
     """``sequence``, ``time``, or the one named axis of the inputs that is not the batch."""
-    states = contract.state_inputs
+    given = [spec for spec in contract.inputs if spec.name not in contract.state_inputs]
     names = dict.fromkeys(
-        dim
-        for spec in contract.inputs
-        if spec.name not in states
-        for dim in spec.dims
-        if isinstance(dim, str) and dim != batch
+        dim for spec in given for dim in spec.dims if isinstance(dim, str) and dim != batch
     )
+    if not names:
+        raise StreamError(
+            "an input must have a dynamic axis of time to come in chunks, got "
+            f"{', '.join(map(str, given))}. Where a fixed axis is time's, give an input and a "
+            "place, such as x.1 (export --time-axis, stream --axis)."
+        )
     usual: list[str] = [name for name in ("sequence", "time") if name in names]
     usual = usual or list(names)
     if "sequence" in names or len(usual) == 1:
         return usual[0]
     raise StreamError(
-        f"one axis must be time's, got {', '.join(names) or 'no dynamic axis'}. Name it (export "
+        f"one axis must be time's, got {', '.join(names)}. Name it (export "
         "--time-axis, stream --axis); where it is fixed give an input and a place, such as x.1."
     )
 
