@@ -170,7 +170,10 @@ class CtcDecoder:
 
 @dataclass(frozen=True)
 class TextDecoder:
-    """Places in ``vocabulary``, integers, the characters of a text; ``end`` stands behind it."""
+    """Places in ``vocabulary``, integers, the characters of a text; ``end`` stands behind it.
+
+    An output ``log_probabilities`` of the same shape holds each place's, given those before it.
+    """
 
     vocabulary: tuple[str, ...]
     end: int

@@ -63,13 +63,27 @@ class Layout:
         with ``padding``; otherwise only sequences of one length do. Outputs with a time axis are
         cut to the sequence's length.
         """
-        outputs: dict[int, np.ndarray] = {}
+        found = self.run_outputs(session, sequences, padding, (self.output,))
+        return [output for (output,) in found]
+
+    def run_outputs(
+        self,
+        session: Session,
+        sequences: Sequence[np.ndarray],
+        padding: float,
+        wanted: Sequence[TensorSpec],
+    ) -> list[tuple[np.ndarray, ...]]:
+        """As ``run``, of several outputs in one pass."""
+        outputs: dict[int, tuple[np.ndarray, ...]] = {}
+        places = [session.contract.outputs.index(spec) for spec in wanted]
         for rows in self._batches([len(sequence) for sequence in sequences]):
             members = [sequences[row] for row in rows]
             outputs_of_batch = session.run(self._inputs(members, padding))
-            result = outputs_of_batch[session.contract.outputs.index(self.output)]
-            for row, part in zip(rows, self._parts(result, members), strict=True):
-                outputs[row] = part
+            parts = [
+                self._parts(outputs_of_batch[place], spec, members)
+                for place, spec in zip(places, wanted, strict=True)
+            ]
+            outputs.update(zip(rows, zip(*parts, strict=True), strict=True))
         return [outputs[row] for row in range(len(sequences))]
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -104,8 +118,10 @@ class Layout:
             inputs[self.lengths.name] = np.array(counts, np.dtype(self.lengths.dtype))
         return inputs
 
-    def _parts(self, result: np.ndarray, members: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        dims: list[int | str | None] = list(self.output.dims)
+    def _parts(
+        self, result: np.ndarray, spec: TensorSpec, members: Sequence[np.ndarray]
+    ) -> Iterator[np.ndarray]:
+        dims: list[int | str | None] = list(spec.dims)
         if self.batch is None:
             result = result[np.newaxis]
             dims = [None, *dims]

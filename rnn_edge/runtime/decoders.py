@@ -11,14 +11,19 @@ import numpy as np
 from rnn_edge.contract import (
     CtcDecoder,
     Decoder,
+    GraphContract,
     LabelDecoder,
     NextCharacterDecoder,
     TagDecoder,
+    TensorSpec,
     TextDecoder,
     ValueDecoder,
 )
 from rnn_edge.errors import ContractError
 from rnn_edge.runtime.ctc import beam_search, greedy, likeliest_frames
+
+# The output of a model that writes: of each place in its first output, given those before it.
+LOG_PROBABILITIES = "log_probabilities"
 
 
 @dataclass(frozen=True)
@@ -145,9 +150,11 @@ class TextAnswer:
         return list(zip(self.texts, self.log_probabilities, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("text", "log_probability")
-        found = [dict(zip(names, row, strict=False)) for row in self.rows()]
-        return {**found[0], "others": found[1:]} if self.log_probabilities else found[0]
+        if not self.log_probabilities:
+            return {"text": self.text}
+        pairs = zip(self.texts, map(_plain, self.log_probabilities), strict=True)
+        found = [{"text": text, "log_probability": chance} for text, chance in pairs]
+        return {**found[0], "others": found[1:]}
 
 
 Answer = LabelAnswer | ValueAnswer | TagAnswer | TextAnswer
@@ -159,11 +166,13 @@ def decode(
     name: str = "output",
     text: str = "",
     beam: int = 1,
+    chances: np.ndarray | None = None,
 ) -> Answer:
     """Read ``output``, one sample's part of the graph's first output, [size] or [time, size].
 
     Tags are integers, [time], of the characters of ``text``. With a ``beam`` above 1, a decoder of
-    text looks for as many texts, and finds likelier ones.
+    text looks for as many texts, and finds likelier ones. ``chances`` [time] are log-probabilities
+    of the places of a text; those up to its end, that included, add up to the text's own.
     Without a decoder the numbers stand as they are, named after the output. Raises ContractError
     when the decoder does not fit.
     """
@@ -176,7 +185,7 @@ def decode(
     if isinstance(decoder, TagDecoder):
         return _tags(decoder, output, name, text)
     if isinstance(decoder, TextDecoder):
-        return _text(decoder, output, name)
+        return _text(decoder, output, name, chances)
     if isinstance(decoder, CtcDecoder):
         return _transcript(decoder, output, name, beam)
     names = decoder.labels if isinstance(decoder, LabelDecoder) else decoder.columns
@@ -216,7 +225,22 @@ def _transcript(decoder: CtcDecoder, output: np.ndarray, name: str, beam: int) -
     return TextAnswer(texts, tuple(each.log_probability for each in found), places)
 
 
-def _text(decoder: TextDecoder, output: np.ndarray, name: str) -> TextAnswer:
+def find_chances(decoder: Decoder | None, graph: GraphContract) -> TensorSpec | None:
+    """The output of ``graph`` that ``decode`` takes as ``chances``; None where there is none."""
+    first = graph.outputs[0]
+    found = (
+        spec
+        for spec in graph.outputs[1:]
+        if spec.name == LOG_PROBABILITIES
+        and spec.dims == first.dims
+        and spec.dtype.startswith("float")
+    )
+    return next(found, None) if isinstance(decoder, TextDecoder) else None
+
+
+def _text(
+    decoder: TextDecoder, output: np.ndarray, name: str, chances: np.ndarray | None
+) -> TextAnswer:
     size = len(decoder.vocabulary)
     if output.ndim != 1 or not np.all((output >= 0) & (output < size)):
         raise ContractError(
@@ -224,8 +248,11 @@ def _text(decoder: TextDecoder, output: np.ndarray, name: str) -> TextAnswer:
             f"got shape {list(output.shape)}. Export the model again."
         )
     ends = np.flatnonzero(output == decoder.end)
-    written = output[: ends[0]] if len(ends) else output
-    return TextAnswer(("".join(decoder.vocabulary[int(place)] for place in written),))
+    size = int(ends[0]) if len(ends) else len(output)
+    text = "".join(decoder.vocabulary[int(place)] for place in output[:size])
+    if chances is None:
+        return TextAnswer((text,))
+    return TextAnswer((text,), (float(chances[: size + 1].sum(dtype=np.float64)),))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

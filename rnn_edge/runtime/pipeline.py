@@ -26,10 +26,10 @@ from rnn_edge.errors import InputError
 from rnn_edge.runtime import front_ends
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.clips import decode_clip, read_frames
-from rnn_edge.runtime.decoders import Answer, decode
+from rnn_edge.runtime.decoders import Answer, decode, find_chances
 from rnn_edge.runtime.generation import Sampling, generate, write, write_texts
 from rnn_edge.runtime.pictures import decode_picture
-from rnn_edge.runtime.pipeline_graph import PIPELINE, PipelineGraph
+from rnn_edge.runtime.pipeline_graph import PIPELINE, GivenSample, PipelineGraph
 from rnn_edge.runtime.session import Session
 from rnn_edge.text_file import decode_text
 
@@ -166,14 +166,7 @@ class Pipeline:
             raise InputError("a language model continues a prompt, got samples. Use generate().")
         if self._whole is not None and beam == 1 and not self.generates:
             return self._whole.answer(samples)
-        outputs = self._layout.run(
-            self.session, [sample.sequence for sample in samples], self._padding
-        )
-        name = self.session.contract.outputs[0].name
-        return [
-            decode(self.decoder, output, name, sample.excerpt, beam)
-            for sample, output in zip(samples, outputs, strict=True)
-        ]
+        return run_and_decode(self.session, self.decoder, samples, self._padding, beam)
 
     def attention(self, samples: Sequence[Sample]) -> list[np.ndarray] | None:
         """What answers owe to what was read, float[written, read] of each sample.
@@ -217,6 +210,25 @@ class Pipeline:
     @property
     def _padding(self) -> int:
         return self.front_end.padding if isinstance(self.front_end, CharacterFrontEnd) else 0
+
+
+def run_and_decode(
+    session: Session,
+    decoder: Decoder | None,
+    samples: Sequence[GivenSample],
+    padding: float,
+    beam: int = 1,
+) -> list[Answer]:
+    """One answer a sample, in order, by model and decoder; ``padding`` fills sequences up."""
+    layout = Layout.of(session.contract)
+    chances = find_chances(decoder, session.contract)
+    wanted = (layout.output,) if chances is None else (layout.output, chances)
+    sequences = [sample.sequence for sample in samples]
+    outputs = layout.run_outputs(session, sequences, padding, wanted)
+    return [
+        decode(decoder, output, layout.output.name, sample.excerpt, beam, *rest)
+        for sample, (output, *rest) in zip(samples, outputs, strict=True)
+    ]
 
 
 def file_content(path: str | Path) -> bytes:

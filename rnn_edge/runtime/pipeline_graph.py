@@ -97,7 +97,8 @@ class PipelineGraph:
                 begun = np.flatnonzero(outputs["labels"][row] != "") * decoder.stride
                 return TextAnswer((str(first),), (chance,), tuple(begun.tolist()))
             case TextDecoder():
-                return TextAnswer((str(first),))
+                told = outputs.get("log_probability")
+                return TextAnswer((str(first),), () if told is None else (float(told[row]),))
         raise InputError("a pipeline must have a decoder, it has none. Export the model again.")
 
     @property

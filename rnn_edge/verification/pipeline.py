@@ -13,8 +13,9 @@ from rnn_edge.contract import AudioFrontEnd, CharacterFrontEnd, Contract, Series
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import LongSequenceWarning, Session
 from rnn_edge.runtime.batches import Layout
-from rnn_edge.runtime.decoders import Answer, LabelAnswer, TextAnswer, ValueAnswer, decode
+from rnn_edge.runtime.decoders import Answer, LabelAnswer, TextAnswer, ValueAnswer
 from rnn_edge.runtime.front_ends import characters
+from rnn_edge.runtime.pipeline import run_and_decode
 from rnn_edge.runtime.pipeline_graph import PipelineGraph
 
 _SEED = 31
@@ -60,12 +61,10 @@ def check_pipeline(
     padding = front_end.padding if isinstance(front_end, CharacterFrontEnd) else 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LongSequenceWarning)
-        outputs = layout.run(model, [sample.sequence for sample in samples], padding)
+        right = run_and_decode(model, contract.decoder, samples, padding)
         answers = pipeline.answer(samples)
     worst = 0.0
-    name = model.contract.outputs[0].name
-    for sample, output, answer in zip(samples, outputs, answers, strict=True):
-        expected = decode(contract.decoder, output, name, sample.excerpt)
+    for sample, expected, answer in zip(samples, right, answers, strict=True):
         worst = max(worst, _difference(answer, expected, sample))
     few = samples[:3] if len({len(sample.sequence) for sample in samples}) > 1 else samples[:1]
     return PipelineReport(len(samples), worst), pipeline.feed(few)

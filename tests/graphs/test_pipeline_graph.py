@@ -259,6 +259,37 @@ def test_a_written_text_ends_before_its_end(tmp_path: Path) -> None:
         assert found[row] == "".join(decoder.vocabulary[place] for place in places)
 
 
+class Scored(nn.Module):
+    """Places and what stands for their log-probabilities, each its own."""
+
+    def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> tuple[Any, Any]:
+        steps = torch.arange(tokens.shape[1])
+        inside = steps < lengths.unsqueeze(1)
+        return tokens % 4 * inside, (-0.5 * tokens - 0.01 * steps) * inside
+
+
+def test_a_written_text_has_the_log_probability_of_its_characters_and_its_end(
+    tmp_path: Path,
+) -> None:
+    decoder = TextDecoder(("<end>", "p", "q", "r"), end=0)
+    bundle = export_texts(Scored(), tmp_path / "b", decoder, ["ids", "log_probabilities"])
+    texts = ["abcab", "", "b", "b" * 300, "ab好 a好bb", "c"]
+    found = native(bundle.graph_path("pipeline"), strings(texts))
+    pipeline = rnn_edge.runtime.Pipeline(bundle)
+    for row, text in enumerate(texts):
+        places = [VOCABULARY.index(character) for character in text]
+        ends = [step for step, place in enumerate(places) if place % 4 == 0]
+        counted = places[: ends[0] + 1] if ends else places
+        chance = sum(-0.5 * place - 0.01 * step for step, place in enumerate(counted))
+        if not text:
+            assert np.isnan(found["log_probability"][row])
+            continue
+        assert found["log_probability"][row] == pytest.approx(chance, rel=1e-5)
+        (answer,) = pipeline.answer([pipeline.read_line(text, "x")])
+        assert answer.to_dict()["log_probability"] == pytest.approx(chance, rel=1e-5)
+    assert bundle.evidence["pipeline"]["rows"] > 5
+
+
 def test_a_series_is_answered_in_its_units(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Forecaster([20.0, 5.0], [4.0, 2.0], [0.5, 0.1], hidden_size=4).eval()

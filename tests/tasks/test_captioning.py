@@ -7,11 +7,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from scipy import ndimage
 
+from rnn_edge.checkpoint import load_checkpoint
 from rnn_edge.cli.main import program
 from rnn_edge.contract import PictureFrontEnd
 from rnn_edge.errors import RnnEdgeError
@@ -144,10 +147,24 @@ def test_colours_are_told_exported_verified_and_run(place: Path) -> None:
     assert scores["model"]["texts right"] > 0.95
     assert scores["model, beam 4"]["texts right"] > 0.95
     assert Path("run/captions.png").is_file()
-    call("export", "run", "-o", "bundle")
+    told = call("export", "run", "-o", "bundle").splitlines()
+    assert any(line.startswith("No stream.onnx: an input must have a dynamic") for line in told)
     call("verify", "bundle")
     asked = ["data/0.png", "data/1.png", "data/2.png", "--json", "--plot", "answers.png"]
     answers = json.loads(call("run", "bundle", *asked))["results"]
     assert [answer["text"] for answer in answers] == list(words)
+    pictures = [
+        decode_picture(PictureFrontEnd(8, 8), Path(name).read_bytes(), name) for name in asked[:3]
+    ]
+    with torch.no_grad():
+        _, chances = load_checkpoint("run").module(torch.from_numpy(np.stack(pictures)))
+    # Behind the end they are 0.
+    expected = chances.double().sum(1).numpy()
+    np.testing.assert_allclose(
+        [answer["log_probability"] for answer in answers], expected, atol=2e-5
+    )
+    session = onnxruntime.InferenceSession("bundle/pipeline.onnx")
+    written, chance = session.run(None, {"picture": np.stack(pictures[:1])})
+    assert (written.tolist(), chance) == (["red"], pytest.approx(expected[:1], abs=2e-5))
     assert Path("answers.png").is_file()
     call("profile", "bundle")

@@ -105,6 +105,15 @@ def test_a_text_ends_before_its_first_end() -> None:
     assert decode(decoder, np.array([2, 3, 4, 2])).to_dict() == {"text": "a好"}
     assert decode(decoder, np.array([3, 3])).rows() == [("好好",)]
     assert decode(decoder, np.array([4])).rows() == [("",)]
+    chances = np.log(np.array([0.5, 0.25, 0.5, 0.1], np.float32))
+    written = decode(decoder, np.array([2, 3, 4, 2]), chances=chances)
+    assert written.to_dict() == {
+        "text": "a好",
+        "log_probability": pytest.approx(np.log(0.0625)),
+        "others": [],
+    }
+    unended = decode(decoder, np.array([3, 3]), chances=chances[:2])
+    assert unended.rows() == [("好好", pytest.approx(np.log(0.125)))]
     for wrong in (np.array([5]), np.array([-1]), np.zeros((2, 2), int)):
         with pytest.raises(ContractError, match="must hold places among 5 characters"):
             decode(decoder, wrong, "written")
@@ -133,4 +142,6 @@ def test_a_code_is_learnt_exported_verified_and_run(place: Path) -> None:
     asked = ["--text", "dab", "--text", "c"]
     answers = json.loads(call("run", "bundle", *asked, "--json", "--plot", "answers.png"))
     assert [answer["text"] for answer in answers["results"]] == ["zwx", "y"]
+    # Learnt well: all that the writer says of itself is of these texts.
+    assert all(-0.7 < answer["log_probability"] <= 0 for answer in answers["results"])
     assert Path("answers.png").is_file()

@@ -34,12 +34,14 @@ class Found:
     """The output ``value`` of shape ``spec.dims``, [batch, ...]; bool[batch] ``valid``.
 
     ``inside`` is bool[batch, sequence], the steps of each row; None where there is no such axis.
+    ``chances`` are float32 log-probabilities of the places of a text, where these are known.
     """
 
     spec: TensorSpec
     value: ir.Value
     valid: ir.Value
     inside: ir.Value | None
+    chances: ir.Value | None = None
 
 
 def label_answers(writer: Writer, found: Found, decoder: LabelDecoder) -> Answers:
@@ -77,13 +79,22 @@ def tag_answers(writer: Writer, found: Found, decoder: TagDecoder) -> Answers:
 
 
 def text_answers(writer: Writer, found: Found, decoder: TextDecoder) -> Answers:
-    """The characters before the end, as one string a row."""
+    """The characters before the end, as one string a row, and its log-probability if known."""
     ids = writer.op("Cast", found.value, to=int(ir.DataType.INT64))
     ends = writer.op("Equal", ids, writer.constant(decoder.end))
     ended = writer.op("CumSum", _numbers(writer, ends), writer.constant(1))
     ids = writer.op("Where", writer.op("Greater", ended, writer.constant(0)), _none(writer), ids)
     texts = joined(writer, texts_of(writer, _or(writer, ids, found, 2, _NONE), decoder.vocabulary))
-    return [(TensorSpec("written", "string", found.spec.dims[:1], "the answer"), texts)]
+    rows_dims = found.spec.dims[:1]
+    answers = [(TensorSpec("written", "string", rows_dims, "the answer"), texts)]
+    if found.chances is not None:
+        # The end has one too.
+        past = writer.op("Greater", ended, _numbers(writer, ends))
+        nothing = writer.constant(0, np.float32)
+        chances = writer.op("Where", past, nothing, found.chances)
+        told = TensorSpec("log_probability", "float32", rows_dims, "of the answer and its end")
+        answers.append((told, _total(writer, chances, found)))
+    return answers
 
 
 def transcript_answers(writer: Writer, found: Found, decoder: CtcDecoder) -> Answers:
@@ -103,11 +114,6 @@ def transcript_answers(writer: Writer, found: Found, decoder: CtcDecoder) -> Ans
     )
     labels = texts_of(writer, writer.op("Where", said, best, _none(writer)), decoder.labels)
     chances = writer.op("ReduceMax", scores, writer.constant([2]), keepdims=0)
-    if found.inside is not None:
-        nothing = writer.constant(0, np.float32)
-        chances = writer.op("Where", found.inside, chances, nothing)
-    chance = writer.op("ReduceSum", chances, writer.constant([1]), keepdims=0)
-    nan = writer.constant(np.nan, np.float32)
     rows_dims = found.spec.dims[:1]
     return [
         (TensorSpec("text", "string", rows_dims, "what was said"), joined(writer, labels)),
@@ -117,7 +123,7 @@ def transcript_answers(writer: Writer, found: Found, decoder: CtcDecoder) -> Ans
         ),
         (
             TensorSpec("log_probability", "float32", rows_dims, "of the likeliest path"),
-            writer.op("Where", found.valid, chance, nan),
+            _total(writer, chances, found),
         ),
     ]
 
@@ -135,6 +141,16 @@ def _float(writer: Writer, found: Found) -> ir.Value:
     if found.spec.dtype == "float32":
         return found.value
     return writer.op("Cast", found.value, to=int(ir.DataType.FLOAT))
+
+
+def _total(writer: Writer, chances: ir.Value, found: Found) -> ir.Value:
+    """``chances`` [batch, sequence] of each row added up; NaN for a row without an answer."""
+    if found.inside is not None:
+        nothing = writer.constant(0, np.float32)
+        chances = writer.op("Where", found.inside, chances, nothing)
+    total = writer.op("ReduceSum", chances, writer.constant([1]), keepdims=0)
+    nan = writer.constant(np.nan, np.float32)
+    return writer.op("Where", found.valid, total, nan)
 
 
 def _or_nan(writer: Writer, numbers: ir.Value, found: Found) -> ir.Value:

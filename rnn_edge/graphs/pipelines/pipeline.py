@@ -36,6 +36,7 @@ from rnn_edge.graphs.pipelines.strings import ML, ML_OPSET, ORT, ORT_OPSET
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
 from rnn_edge.runtime.batches import Layout
+from rnn_edge.runtime.decoders import find_chances
 
 PIPELINE_FILE = "pipeline.onnx"
 # Has StringConcat.
@@ -72,7 +73,7 @@ def derive_pipeline(
     made.inputs.extend(values.values())
     least = max(1, graph.axes.get(layout.sequence or "", AxisLimits()).minimum)
     rows = _read(writer, list(values.values()), layout, front_end, least)
-    found = _call_model(writer, Stream(model, graph), layout, rows)
+    found = _call_model(writer, Stream(model, graph), layout, rows, find_chances(decoder, graph))
     answers = ANSWERS[type(decoder)](writer, found, decoder)
     if found.inside is not None:
         told = TensorSpec("lengths", "int64", (_BATCH,), "steps of each row that has answers")
@@ -197,11 +198,14 @@ def _read(
     return rows_of_numbers(writer, values[0], values[1], layout.data, least)
 
 
-def _call_model(writer: Writer, model: Stream, layout: Layout, rows: Rows) -> Found:
+def _call_model(
+    writer: Writer, model: Stream, layout: Layout, rows: Rows, chances: TensorSpec | None
+) -> Found:
     feed: dict[str, ir.Value] = {layout.data.name: _cast(writer, rows.data, layout.data, "int64")}
     if layout.lengths is not None:
         feed[layout.lengths.name] = _cast(writer, rows.sizes, layout.lengths, "int64")
-    value = writer.call(model, feed)[layout.output.name]
+    outputs = writer.call(model, feed)
+    value = outputs[layout.output.name]
     dims = layout.output.dims
     inside = None
     if layout.lengths is not None and layout.sequence in dims[1:]:
@@ -215,7 +219,10 @@ def _call_model(writer: Writer, model: Stream, layout: Layout, rows: Rows) -> Fo
         steps = writer.op("Range", writer.constant(0), width, writer.constant(1))
         ends = writer.op("Unsqueeze", rows.lengths, writer.constant([1]))
         inside = writer.op("Less", steps, ends)
-    return Found(layout.output, value, rows.valid, inside)
+    likely = None
+    if chances is not None:
+        likely = writer.op("Cast", outputs[chances.name], to=int(ir.DataType.FLOAT))
+    return Found(layout.output, value, rows.valid, inside, likely)
 
 
 def _cast(writer: Writer, value: ir.Value, spec: TensorSpec, has: str) -> ir.Value:
