@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -26,6 +24,7 @@ from rnn_edge.tasks.characters import (
     split_rows,
 )
 from rnn_edge.tasks.classification import confusion, confusion_table
+from rnn_edge.tasks.entities import OUTSIDE, Sentence, entity_parts
 from rnn_edge.tasks.task import (
     Deployment,
     Interface,
@@ -37,10 +36,9 @@ from rnn_edge.tasks.task import (
     TaskData,
     TrainingOptions,
 )
-from rnn_edge.text_file import decode_text, read_text
+from rnn_edge.text_file import read_text
 from rnn_edge.vocabulary import PADDING_ID, Vocabulary
 
-OUTSIDE = "O"
 # Places in a codon, of the strand that is given and of its reverse complement.
 FRAME, REVERSE_FRAME, NO_FRAME = "123", "abc", "-"
 BASES, COMPLEMENTS = "ACGT", str.maketrans("ACGT", "TGCA")
@@ -48,7 +46,6 @@ START, STOPS = "ATG", ("TAA", "TAG", "TGA")
 DNA_SEQUENCES, SHORTEST_DNA, LONGEST_DNA = 3000, 12, 60
 # The share of sequences that get a start codon on purpose; others have one by chance.
 PLANTED = 0.6
-Sentence = tuple[str, list[str]]
 
 
 class Tagging(Task):
@@ -56,7 +53,7 @@ class Tagging(Task):
     training = TrainingOptions(epochs=12, batch_size=32, lr=1e-2, schedule="one-cycle")
     recipes: ClassVar = {
         "entities": {
-            **{"epochs": 4, "dropout": 0.4, "lr": 5e-3, "crf": True},
+            **{"epochs": 8, "dropout": 0.4, "lr": 5e-3, "crf": True},
             **{"token_dropout": 0.05, "embedding_size": 64},
         }
     }
@@ -80,14 +77,14 @@ class Tagging(Task):
         if source == "dna":
             both = self.own["strands"] == "both"
             sentences = [dna(chance, both) for _ in range(DNA_SEQUENCES)]
+            parts = split_rows(sentences, chance, source)
         elif source == "entities":
-            sentences = embedded_entities()
+            parts = entity_parts(chance)
+            sentences = [sentence for part in parts for sentence in part]
         else:
             sentences = conll(read_text(source), source)
-        parts = split_rows(sentences, chance, source)
+            parts = split_rows(sentences, chance, source)
         described = f"{source}: {len(sentences)} rows of up to {max(len(s[0]) for s in sentences)}"
-        if source == "entities":
-            parts[0] = with_other_names(parts[0], chance)
         labels = label_order(label for _, tags in sentences for label in tags)
         vocabulary = Vocabulary.build(text for text, _ in parts[0])
         train, validation, test = (_tagged(part, vocabulary, labels) for part in parts)
@@ -211,38 +208,6 @@ def _read(bases: str, frame: str) -> list[str]:
                 break
         place = bases.find(START, place)
     return labels
-
-
-def embedded_entities() -> list[Sentence]:
-    """Sentences in English and Chinese with people, places and organisations marked."""
-    content = (files("rnn_edge.tasks") / "data" / "entities.txt").read_bytes()
-    return [bracketed(line) for line in decode_text(content, "entities").splitlines()]
-
-
-def bracketed(line: str) -> Sentence:
-    """``"[PER Ada] sang."`` -> the text without marks, and BIO labels of its characters."""
-    text, labels = "", []
-    for part in re.split(r"(\[[A-Z]+ [^]]*\])", line):
-        kind, _, name = part[1:-1].partition(" ") if part.startswith("[") else ("", "", part)
-        text += name
-        labels += [f"B-{kind}", *[f"I-{kind}"] * (len(name) - 1)] if kind else [OUTSIDE] * len(name)
-    return text, labels
-
-
-def with_other_names(sentences: list[Sentence], chance: np.random.Generator) -> list[Sentence]:
-    """The sentences, and copies whose names stand in other sentences of the same script."""
-    names: dict[tuple[str, bool], list[str]] = {}
-    for text, labels in sentences:
-        for kind, first, end in TagDecoder.spans(labels):
-            names.setdefault((kind, text.isascii()), []).append(text[first:end])
-    result = list(sentences)
-    for text, labels in sentences * 30:
-        line, end = "", 0
-        for kind, first, last in TagDecoder.spans(labels):
-            line += text[end:first] + f"[{kind} {chance.choice(names[kind, text.isascii()])}]"
-            end = last
-        result.append(bracketed(line + text[end:]))
-    return result
 
 
 def conll(text: str, source: str) -> list[Sentence]:

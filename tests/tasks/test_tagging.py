@@ -13,15 +13,13 @@ from click.testing import CliRunner
 from rnn_edge.cli.main import program
 from rnn_edge.contract import TagDecoder
 from rnn_edge.errors import DataError
+from rnn_edge.tasks.entities import bracketed, entity_parts, filled
 from rnn_edge.tasks.tagging import (
     Tagging,
-    bracketed,
     conll,
     dna,
-    embedded_entities,
     frame_labels,
     scores,
-    with_other_names,
 )
 
 FRAME = re.compile(r"ATG(?:(?!TAA|TAG|TGA)[ACGT]{3})*(?:TAA|TAG|TGA|[ACGT]{0,2}$)")
@@ -62,24 +60,57 @@ def test_the_other_strand_is_labelled_where_this_one_is_not_read() -> None:
     assert "".join(frame_labels("TTACATG", both=True)) == "cbac123"
 
 
-def test_marked_sentences_are_as_long_as_their_labels_and_keep_their_names() -> None:
-    sentences = embedded_entities()
-    assert len(sentences) == 120
-    assert sum(text.isascii() for text, _ in sentences) == 60
-    assert all(len(text) == len(labels) and "[" not in text for text, labels in sentences)
+def test_marked_sentences_are_as_long_as_their_labels() -> None:
     text, labels = bracketed("[PER Ada] saw [LOC Rome].")
+    assert len(text) == len(labels)
     spans = [(text[first:end], kind) for kind, first, end in TagDecoder.spans(labels)]
     assert spans == [("Ada", "PER"), ("Rome", "LOC")]
 
 
-def test_names_are_exchanged_for_names_of_their_kind_and_script() -> None:
-    marked = ["[PER Ada] saw [LOC Rome].", "[PER Bo] left [LOC Lima].", "[PER 王芳]在[LOC 北京]。"]
-    sentences = [bracketed(line) for line in marked]
-    for text, labels in with_other_names(sentences, np.random.default_rng(0)):
-        for kind, first, end in TagDecoder.spans(labels):
-            people = {"Ada", "Bo"} if text.isascii() else {"王芳"}
-            places = {"Rome", "Lima"} if text.isascii() else {"北京"}
-            assert text[first:end] in (people if kind == "PER" else places)
+def test_templates_are_filled_with_names_of_their_language() -> None:
+    names = {
+        **{"english given": ["Ada"], "english family": ["Ng"], "english place": ["Rome"]},
+        **{"chinese family": ["王"], "chinese given": ["芳", "明"], "chinese place": ["北京"]},
+    }
+    chance = np.random.default_rng(0)
+    for _ in range(20):
+        assert filled("[PER] saw [LOC].", names, chance)[0] in {"Ada Ng saw Rome.", "Ada saw Rome."}
+        text, labels = filled("[PER]在[LOC]。", names, chance)
+        assert re.fullmatch("王(芳|明|芳明|明芳)在北京。", text)
+        assert labels[-4:] == ["O", "B-LOC", "I-LOC", "O"]
+
+
+def test_what_is_held_for_test_shares_no_template_and_no_name_with_training() -> None:
+    for seed in range(3):
+        parts = entity_parts(np.random.default_rng(seed))
+        assert [len({text for text, _ in part}) for part in parts] == [4000, 300, 600]
+        frames, names = [], []
+        for part in parts:
+            assert 0.35 < np.mean([text.isascii() for text, _ in part]) < 0.65
+            found: set[tuple[str, str]] = set()
+            seen = set()
+            for text, labels in part:
+                frame = ""
+                for place, (character, label) in enumerate(zip(text, labels, strict=True)):
+                    begins = label.startswith("B-")
+                    frame += label[2:] if begins else character if label == "O" else ""
+                    assert label[:2] != "I-" or labels[place - 1][2:] == label[2:]
+                seen.add(frame)
+                for kind, first, end in TagDecoder.spans(labels):
+                    name = text[first:end]
+                    # The first words of an English name, all but the family name of a Chinese.
+                    parted = name.split() if name.isascii() else [*name[1:]]
+                    if kind == "PER":
+                        found |= {(kind, part) for part in parted}
+                    elif kind == "LOC":
+                        found.add((kind, name))
+                    else:
+                        found.add((kind, name.split()[0] if name.isascii() else name[:2]))
+            frames.append(seen)
+            names.append(found)
+        for held in (1, 2):
+            assert not frames[0] & frames[held]
+            assert not names[0] & names[held]
 
 
 def test_conll_columns_become_labelled_characters() -> None:
