@@ -78,6 +78,14 @@ _AXES = (
     "real_structures-HierarchicalAttention",
 )
 _WHOLE = (
+    "loops-ThereAndBack",
+    "loops-Ponder",
+    "loops-PointerDecoder",
+    "packing-MaskUpToItem",
+    "decoders-PointerNetwork",
+    "forecasting-NormalizedForecast",
+    "real_vision-LRCN",
+    "real_structures-FrequencyPooledEvents",
     "loops-MemoryHops",
     "attention-CrossAttention",
     "real_idioms-Translated",
@@ -95,8 +103,6 @@ _LENGTH = (
     "real_idioms-Backwards",
 )
 _LAST_STEP = (
-    "loops-PointerDecoder",
-    "forecasting-NormalizedForecast",
     "loops-GreedyTranslator",
     "forecasting-Autoencoder",
     "forecasting-VariationalAutoencoder",
@@ -115,8 +121,6 @@ REFUSED = {
     **dict.fromkeys(_LENGTH, "needs the length of the whole sequence"),
     **dict.fromkeys(_LAST_STEP, "brings a result of the whole sequence to every step"),
     "convolutional-EncoderWithUpsampling": "its last window reaches beyond the sequence",
-    "decoders-PointerNetwork": "every step of it looks at the whole sequence",
-    "real_structures-FrequencyPooledEvents": "its frames so far are not those of the sequence",
     "attention-SelfAttention": "it merges or splits time",
     "speech-DualPath": "how much it pads must be known",
     "forecasting-SkipRNN": "which frames it takes depends on the length",

@@ -36,7 +36,17 @@ REFUSED = {
     "mean of all frames for each": (
         "g (float[batch,sequence,4] x) => (float[batch,sequence,4] y) {"
         f"{FAR} m = ReduceMean<keepdims=1>(x, one) y = Sub(x, m) }}",
-        {}, ("Sub", "whole sequence"),
+        {}, ("ReduceMean", "whole sequence"),
+    ),
+    "mean over time": (
+        "g (float[batch,sequence,4] x) => (float[batch,4] y) {"
+        f"{FAR} y = ReduceMean<keepdims=0>(x, one) }}",
+        {}, ("ReduceMean", "whole sequence"),
+    ),
+    "max over time": (
+        "g (float[batch,sequence,4] x) => (float[batch,4] y) {"
+        f"{FAR} y = ReduceMax<keepdims=0>(x, one) }}",
+        {}, ("ReduceMax", "whole sequence"),
     ),
     "product over time": (
         "g (float[batch,sequence,4] x) => (float[batch,4] y) {"
