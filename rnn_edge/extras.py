@@ -17,6 +17,7 @@ EXTRA_OF = {
     "jinja2": "integrate",
     "lightning": "train",
     "mido": "train",
+    "music21": "train",
     "pandas": "train",
     "sklearn": "train",
     "matplotlib": "train",

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnn_edge.abc_notation import Tune, longest_tune, read_tunes, transposed, write_tune
+from rnn_edge.abc_notation import Tune, longest_tune, write_tune
 from rnn_edge.batching import Batch, SequencePairSplit
 from rnn_edge.contract import NextCharacterDecoder
 from rnn_edge.drawing import draw_piano_rolls
 from rnn_edge.errors import DataError
 from rnn_edge.models.language_model import NextCharacterModel
-from rnn_edge.runtime.tunes import read_midi
 from rnn_edge.tasks.characters import character_options
 from rnn_edge.tasks.listed_files import content_of
 from rnn_edge.tasks.next_character import (
@@ -37,6 +36,7 @@ from rnn_edge.tasks.task import (
     TaskData,
     TrainingOptions,
 )
+from rnn_edge.tasks.tune_files import read_abc, read_midi
 from rnn_edge.text_file import decode_text
 from rnn_edge.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 
@@ -199,7 +199,7 @@ class Music(NextCharacterTask):
 
 def text_of(tune: Tune) -> str:
     """What a model reads of a tune: a line's end, its lines, an empty one."""
-    return f"\n{write_tune(transposed(tune))}\n"
+    return f"\n{write_tune(tune)}\n"
 
 
 def written(module: nn.Module, interface: Interface, style: str, seed: int = 0) -> str:
@@ -278,7 +278,7 @@ def _read(path: Path) -> list[Tune]:
     if path.suffix.lower() in MIDI_ENDINGS:
         tunes = [read_midi(content, str(path), style)]
     else:
-        tunes = read_tunes(decode_text(content, str(path)), str(path), style)
+        tunes = read_abc(decode_text(content, str(path)), str(path), style)
     for tune in tunes:
         length = len(text_of(tune))
         if length > MOST_CHARACTERS:
