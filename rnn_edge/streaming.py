@@ -73,17 +73,18 @@ def add_stream(
     Raises StreamError or VerificationError when a stream is demanded and there is no such graph;
     with "auto" the reason becomes the evidence.
     """
-    from rnn_edge.graphs.streaming import choose_step, derive_stream
+    from rnn_edge.graphs.streaming import choose_step, derive_stream, find_time_axis
     from rnn_edge.verification.against_module import verify_stream_against_module
 
     if wish.stream is False:
         return StreamPart(None, {"refused": "not asked for"})
     try:
+        # Loops written out, which takes as long as the capture, give no input an axis of time.
+        axis = wish.time_axis or find_time_axis(graph)
         try:
-            stream = derive_stream(captured.model, graph, wish.time_axis)
+            stream = derive_stream(captured.model, graph, axis)
         except StreamError as refusal:
-            written_out = _write_out(captured, refusal)
-            stream = derive_stream(written_out, graph, wish.time_axis)
+            stream = derive_stream(_write_out(captured, refusal), graph, axis)
         _require_plain_states(stream.contract)
         stream = _completed(stream, wish)
         step = choose_step(stream)

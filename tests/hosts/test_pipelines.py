@@ -1,17 +1,21 @@
-"""pipeline.onnx in Node, Chromium and C: texts in, the words that Python reads out."""
+"""pipeline.onnx of every task: in Python what eager torch says, in Node, Chromium and C the same.
+
+One call takes what an app has and gives what a person reads.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import native_programs
 import numpy as np
 import onnx_ir
 import pytest
+import raw_inputs
+from raw_inputs import PORTABLE, TASKS, Feed
 from test_web import drive
 from toolchain import HOSTS, call, need
 
@@ -19,107 +23,140 @@ import rnn_edge
 from rnn_edge.bundle import Bundle
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.pipelining import add_pipeline, write_pipeline
-from rnn_edge.runtime.generation import prompt_feed
 
 HERE = Path(__file__).parent
-TEXTS = ["Quick and friendly", "", "e\u0301 \U0001f600\r\n", "\u4f60\u597d", "x" * 3000]
-WRITING = {"max_new": 40, "top_k": 9, "temperature": 0.9}
+BundleOf = Callable[[str], Bundle]
+PORTABLE_FORMS = tuple(f"{name}-portable" for name in PORTABLE)
 
 
 @pytest.fixture(scope="module")
-def folder(bundle_of: Callable[[str], Bundle], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """NAME.onnx and NAME-portable.onnx of a classifier and a language model."""
+def calls(bundle_of: BundleOf, folder: Path) -> Mapping[str, tuple[list[Feed], list[Feed]]]:
+    """What each graph of ``folder`` is fed, and what it says in Python."""
+    found = {}
+    for name in (*TASKS, *PORTABLE_FORMS):
+        session = rnn_edge.Session(folder / f"{name}.onnx", trusted=True)
+        feeds = raw_inputs.feeds_of(name, session)
+        found[name] = (feeds, [session.run_named(feed) for feed in feeds])
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(bundle_of: BundleOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """NAME.onnx of every task, and NAME-portable.onnx of two."""
     place = tmp_path_factory.mktemp("pipelines")
-    for name in ("sentiment", "language-model"):
-        bundle = bundle_of(name)
-        shutil.copyfile(bundle.graph_path("pipeline"), place / f"{name}.onnx")
-        generator = None
-        if name == "language-model":
-            generator = Stream(
-                onnx_ir.load(bundle.graph_path("generate")), bundle.graph("generate")
-            )
-        model = onnx_ir.load(bundle.graph_path())
-        part = add_pipeline(model, bundle.contract, rnn_edge.Session(bundle), True, generator)
-        (place / "written").mkdir(exist_ok=True)
-        write_pipeline(place / "written", part, bundle.contract)
-        (place / "written" / "pipeline.onnx").rename(place / f"{name}-portable.onnx")
-        shutil.rmtree(place / "written")
+    for name in TASKS:
+        shutil.copyfile(bundle_of(name).graph_path("pipeline"), place / f"{name}.onnx")
+    for name in PORTABLE:
+        write_portable(bundle_of(name), place / f"{name}-portable.onnx")
     shutil.copyfile(HERE / "pipelines.mjs", place / "pipelines.mjs")
-    (place / "node_modules").symlink_to(HOSTS / "node_modules")
     return place
 
 
-def states(session: rnn_edge.Session) -> dict[str, list[int]]:
-    dims = {pair.input: session.contract.input(pair.input).dims for pair in session.contract.states}
-    del dims["seed"]
-    return {
-        name: [dim if isinstance(dim, int) else len(TEXTS) for dim in each]
-        for name, each in dims.items()
-    }
+def write_portable(bundle: Bundle, path: Path) -> None:
+    generator = None
+    if "generate" in bundle.contract.graphs:
+        model = onnx_ir.load(bundle.graph_path("generate"))
+        generator = Stream(model, bundle.graph("generate"))
+    model = onnx_ir.load(bundle.graph_path())
+    part = add_pipeline(model, bundle.contract, rnn_edge.Session(bundle), True, generator)
+    staging = path.with_suffix("")
+    staging.mkdir()
+    write_pipeline(staging, part, bundle.contract)
+    (staging / "pipeline.onnx").rename(path)
+    shutil.rmtree(staging)
 
 
-def in_python(path: Path) -> dict[str, Any]:
-    session = rnn_edge.Session(path, trusted=True)
-    feed: dict[str, Any] = prompt_feed(session, TEXTS)
-    if "language" in path.name:
-        feed |= {"seed": np.arange(len(TEXTS)), **WRITING}
-    found = session.run_named(feed)
-    numbers = found["probabilities" if "probabilities" in found else "log_probabilities"]
-    return {"words": list(found[session.contract.outputs[0].name]), "numbers": numbers.ravel()}
+@pytest.mark.parametrize("name", [*TASKS, *PORTABLE_FORMS])
+def test_python_reads_what_eager_torch_reads(
+    bundle_of: BundleOf, calls: Mapping[str, Any], name: str
+) -> None:
+    feeds, found = calls[name]
+    raw_inputs.check_against_eager(bundle_of(name.removesuffix("-portable")), feeds[0], found[0])
 
 
-def check(found: dict[str, Any], folder: Path) -> None:
-    assert len(found) == 4
+@pytest.mark.parametrize("name", PORTABLE)
+def test_both_forms_of_text_read_the_same(calls: Mapping[str, Any], name: str) -> None:
+    check(calls[f"{name}-portable"][1], calls[name][1], name)
+
+
+def check(found: list[Feed], expected: list[Feed], name: str) -> None:
+    assert len(found) == len(expected)
+    for answers, right in zip(found, expected, strict=True):
+        assert list(answers) == list(right)
+        for output, truth in right.items():
+            if truth.dtype == object or truth.dtype.kind == "i":
+                assert answers[output].tolist() == truth.tolist(), (name, output)
+            else:
+                np.testing.assert_allclose(
+                    answers[output], truth, atol=2e-5, rtol=2e-5, err_msg=f"{name} {output}"
+                )
+
+
+def check_json(told: str, calls: Mapping[str, Any]) -> None:
+    found = json.loads(told)
+    assert set(found) == set(calls)
     for name, answers in found.items():
-        expected = in_python(folder / name)
-        assert answers["words"] == expected["words"], name
-        # JSON has no NaN.
-        numbers = np.array(answers["numbers"], float)
-        np.testing.assert_allclose(numbers, expected["numbers"], atol=2e-5, rtol=2e-5)
+        check([raw_inputs.from_json(each) for each in answers], calls[name][1], name)
 
 
-def arguments(folder: Path) -> str:
-    session = rnn_edge.Session(folder / "language-model.onnx", trusted=True)
-    options = {**WRITING, "states": states(session)}
-    return f"{json.dumps(TEXTS)}, {json.dumps(options)}"
+def write_calls(folder: Path, calls: Mapping[str, Any]) -> None:
+    told = {
+        name: {"model": f"{name}.onnx", "feeds": [raw_inputs.as_json(feed) for feed in feeds]}
+        for name, (feeds, _) in calls.items()
+    }
+    (folder / "calls.json").write_text(json.dumps(told))
+    if not (folder / "node_modules").exists():
+        (folder / "node_modules").symlink_to(HOSTS / "node_modules")
 
 
-def test_node_reads_what_python_reads(folder: Path) -> None:
+def test_node_reads_what_python_reads(folder: Path, calls: Mapping[str, Any]) -> None:
     need("node", "node_modules/onnxruntime-node")
-    names = sorted(path.name for path in folder.glob("*.onnx"))
-    script = folder / "main.mjs"
-    script.write_text(
-        'import ort from "onnxruntime-node"; import { answers } from "./pipelines.mjs";'
-        f"const models = {json.dumps({name: name for name in names})};"
-        f"console.log(JSON.stringify(await answers(ort, models, {arguments(folder)})));"
+    write_calls(folder, calls)
+    (folder / "main.mjs").write_text(
+        'import { readFileSync } from "node:fs"; import ort from "onnxruntime-node";'
+        'import { answers } from "./pipelines.mjs";'
+        'const calls = JSON.parse(readFileSync("calls.json", "utf8"));'
+        "console.log(JSON.stringify(await answers(ort, calls)));"
     )
-    check(json.loads(call("node", "main.mjs", cwd=folder).stdout), folder)
+    check_json(call("node", "main.mjs", cwd=folder).stdout, calls)
 
 
-def test_a_browser_reads_what_python_reads(folder: Path) -> None:
+def test_a_browser_reads_what_python_reads(folder: Path, calls: Mapping[str, Any]) -> None:
     need("node", "chromium", "node_modules/playwright-core", "node_modules/onnxruntime-web")
-    models = {path.name: path.name for path in sorted(folder.glob("*.onnx"))}
+    write_calls(folder, calls)
     (folder / "index.html").write_text(
         '<!doctype html><link rel="icon" href="data:,"><p id="error">'
     )
-    code = f"""(async () => {{
+    code = """(async () => {
       const ort = await import("/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs");
       ort.env.wasm.numThreads = 1;
-      const {{ answers }} = await import("/pipelines.mjs");
-      return JSON.stringify(await answers(ort, {json.dumps(models)}, {arguments(folder)}));
-    }})()"""
+      const { answers } = await import("/pipelines.mjs");
+      const calls = await (await fetch("/calls.json")).json();
+      return JSON.stringify(await answers(ort, calls));
+    })()"""
     (found,) = drive(folder, [["evaluate", code]])
-    check(json.loads(found), folder)
+    check_json(found, calls)
 
 
-def test_c_reads_what_python_reads(
-    folder: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    runtime = native_programs.runtime_folder(tmp_path / "onnxruntime")
-    shutil.copyfile(HERE / "pipeline.c", tmp_path / "pipeline.c")
+@pytest.fixture(scope="module")
+def reader(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of C."""
+    place = tmp_path_factory.mktemp("reader")
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{runtime}/include"]
     libraries = [f"-L{runtime}/lib", f"-Wl,-rpath,{runtime}/lib", "-lonnxruntime"]
-    call("gcc", *flags, "pipeline.c", "-o", "pipeline", *libraries, cwd=tmp_path)
-    output = call("./pipeline", folder / "sentiment.onnx", *TEXTS, cwd=tmp_path).stdout
-    expected = in_python(folder / "sentiment.onnx")
-    assert output.splitlines() == expected["words"]
+    call("gcc", *flags, HERE / "pipeline.c", "-o", "reader", *libraries, cwd=place)
+    return place / "reader"
+
+
+@pytest.mark.parametrize("name", [*TASKS, *PORTABLE_FORMS])
+def test_c_reads_what_python_reads(
+    folder: Path, calls: Mapping[str, Any], reader: Path, name: str, tmp_path: Path
+) -> None:
+    feeds, expected = calls[name]
+    paths = [tmp_path / f"{place}.txt" for place in range(len(feeds))]
+    for path, feed in zip(paths, feeds, strict=True):
+        raw_inputs.write_feed(path, feed)
+    output = call(reader, folder / f"{name}.onnx", *paths, cwd=tmp_path).stdout
+    *told, rest = output.split("end string 0\nx\n")
+    assert not rest
+    check([raw_inputs.read_answers(each) for each in told], expected, name)
