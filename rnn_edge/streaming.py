@@ -125,11 +125,11 @@ def _require_plain_states(contract: GraphContract) -> None:
     for pair in contract.states:
         dims = contract.input(pair.input).dims
         open_axes = [dim for dim in dims if isinstance(dim, str) and dim not in known]
-        folded = [dim for dim in dims if isinstance(dim, str) and not dim.isidentifier()]
-        if folded:
+        rows = None if pair.batch_axis is None else dims[pair.batch_axis]
+        if isinstance(rows, str) and not rows.isidentifier():
             raise StreamError(
-                f"a state must have one row a sequence, {pair.input!r} has an axis of {folded[0]}. "
-                "Run whole sequences."
+                f"which rows of a state are of one sequence must be known, {pair.input!r} has an "
+                f"axis of {rows}. Merge them by a Reshape, or run whole sequences."
             )
         if open_axes:
             raise StreamError(

@@ -49,6 +49,18 @@ class LearnedState(nn.Module):
         return self.rnn(x, state)[0]
 
 
+class MirroredRows(nn.Module):
+    """Each sequence and its negative, as rows of their own in one batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(F, H, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.rnn(torch.cat([x, -x]))[0].chunk(2)
+        return one + other
+
+
 class ContextState(nn.Module):
     """The state before the first step is computed from a context vector."""
 
@@ -169,6 +181,7 @@ CASES = [
     Case(LastStep, (TIME_MAJOR,)),
     Case(BothFinalStates, (X,)),
     Case(LearnedState, (X,)),
+    Case(MirroredRows, (X,)),
     Case(ContextState, (X, floats("batch", 4))),
     Case(ZeroState, (X,)),
     Case(StackWithNorms, (X,)),

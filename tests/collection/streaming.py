@@ -99,7 +99,6 @@ _PAIRS = (
 )
 _LENGTH = (
     "real_speech-DeepSpeech2",
-    "real_speech-SampleRNN",
     "real_idioms-Backwards",
 )
 _LAST_STEP = (
@@ -120,18 +119,16 @@ REFUSED = {
     **dict.fromkeys(_PAIRS, "pairs every frame with every other"),
     **dict.fromkeys(_LENGTH, "needs the length of the whole sequence"),
     **dict.fromkeys(_LAST_STEP, "brings a result of the whole sequence to every step"),
+    "layers-MirroredRows": "which rows of a state are of one sequence must be known",
     "convolutional-EncoderWithUpsampling": "its last window reaches beyond the sequence",
     "attention-SelfAttention": "it merges or splits time",
     "speech-DualPath": "how much it pads must be known",
     "forecasting-SkipRNN": "which frames it takes depends on the length",
     "forecasting-KnownFuture": "how many frames transpose_3 has must be known",
-    "real_speech-WaveRNN": "Resize has no streaming form",
     "real_agents-BurnIn": "which frames it takes depends on the length",
-    "real_agents-SessionGRU": "ScatterElements has no streaming form",
     "real_agents-SessionGraph": "it looks one sequence up in another",
     "real_vision-RowLSTM": "the size of a state must be known before the first chunk",
-    "real_vision-ShowAttendTell": "a state must have one row a sequence",
-    "real_structures-GraphTraffic": "a state must have one row a sequence",
+    "real_vision-ShowAttendTell": "the size of a state must be known before the first chunk",
     "real_structures-BucketsAndBags": "it looks one sequence up in another",
     "real_idioms-Strokes": "its final state is that of another step",
     "real_structures-Spectrogram": "takes frames that come later",

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from rnn_edge.errors import StreamError
 from rnn_edge.graphs.origin import find_origin
 from rnn_edge.graphs.streaming.kinds import Clock, Count, Kind, Static, Timed, difference
+from rnn_edge.graphs.streaming.rows import find_merged_rows
 
 RESET = "reset"
 STEP = "step"
@@ -48,6 +49,8 @@ class Derivation:
         # What stands behind the last frames of a sequence, for all frames so far.
         self.tails: dict[ir.Value, ir.Value] = {}
         self.in_step = False
+        # Axes that hold several rows of each sequence, and the sizes that they are merged of.
+        self.merged_rows = find_merged_rows(model.graph, batch) if batch else {}
         self._constants: dict[Any, ir.Value] = {}
         self._seen: dict[int, ir.Value] = {}
         self._names = {value.name for value in _all_values(model.graph)}
@@ -209,6 +212,9 @@ class Derivation:
 
     def child_clock(self, parent: Clock, dropped: int, stride: int) -> Clock:
         """The clock of every ``stride``-th frame of ``parent``, ``dropped`` ones left out."""
+        if parent.parent is not None and parent.repeat == stride > 1 and 0 <= dropped < stride:
+            # One of the frames that each was repeated to.
+            return parent.parent
         total = np.maximum(parent.total - dropped + stride - 1, 0) // stride
         for kind in self.kinds.values():
             clock = kind.clock if isinstance(kind, Timed) else None
@@ -251,8 +257,13 @@ class Derivation:
     ) -> ir.Value:
         """A new state ``name_0``; where a row starts anew it is ``initial``, or zero.
 
-        keep_state() must follow.
+        Rows that are merged with others are an axis of their own outside the graph. keep_state()
+        must follow.
         """
+        merged, split = tuple(dims), self._split_rows(dims, batch_axis)
+        if split is not None:
+            assert batch_axis is not None
+            dims, batch_axis = split, split.index(self.batch)
         value = ir.val(
             self.name_for(f"{name}_0"),
             ir.DataType.from_numpy(np.dtype(dtype)),
@@ -261,10 +272,41 @@ class Derivation:
         self.graph.inputs.append(value)
         if batch_axis is None:
             self.in_step = True
-        self._pending = (name, value, batch_axis)
+        self._pending = (name, value, batch_axis, split)
         if initial is None and self.always_reset:
             initial = self.constant(np.zeros((), np.dtype(dtype)))
-        return value if initial is None else self.cleared(value, dims, batch_axis, initial)
+        if initial is not None and split is not None:
+            initial = self._split(initial, self._reshaped(value, merged), split)
+        current = value if initial is None else self.cleared(value, dims, batch_axis, initial)
+        return current if split is None else self._reshaped(current, merged)
+
+    def _split_rows(
+        self, dims: Sequence[int | str | None], batch_axis: int | None
+    ) -> tuple[int | str | None, ...] | None:
+        """``dims`` with the sizes that the axis of rows is merged of, where it is."""
+        rows = None if batch_axis is None else dims[batch_axis]
+        if batch_axis is None or not isinstance(rows, str) or rows not in self.merged_rows:
+            return None
+        return (*dims[:batch_axis], *self.merged_rows[rows], *dims[batch_axis + 1 :])
+
+    def _split(
+        self, initial: ir.Value, state: ir.Value, split: Sequence[int | str | None]
+    ) -> ir.Value:
+        """What a state starts from, in the shape of ``split``; ``state`` has its rows merged."""
+        dims = self.dims(initial)
+        if not dims:
+            return initial
+        if dims != self.dims(state):
+            shape = self.emit("Shape", [state], like=self.numbers(0))
+            initial = self.emit("Expand", [initial, shape], like=initial)
+        return self._reshaped(initial, split)
+
+    def _reshaped(self, value: ir.Value, dims: Sequence[int | str | None]) -> ir.Value:
+        """``value`` in a shape of which one axis, the rows', is known by name alone."""
+        target = self.numbers(*(dim if isinstance(dim, int) else -1 for dim in dims))
+        result = self.emit("Reshape", [value, target], like=value)
+        result.shape = ir.Shape(dims)
+        return result
 
     def cleared(
         self,
@@ -282,16 +324,19 @@ class Derivation:
     def keep_state(self, value: ir.Value) -> None:
         """Let ``value`` be what the state that was added last holds in the next chunk."""
         assert self.node is not None
-        self._keep(value, ir.node("Identity", [value]), self.insert)
+        self._keep(value, self.insert)
 
     def keep_state_after(self, node: ir.Node, value: ir.Value) -> None:
         """As keep_state(), for an output of ``node`` itself."""
-        self._keep(
-            value, ir.node("Identity", [value]), lambda new: self.graph.insert_after(node, new)
-        )
+        self._keep(value, lambda new: self.graph.insert_after(node, new))
 
-    def _keep(self, value: ir.Value, node: ir.Node, insert: Callable[[ir.Node], None]) -> None:
-        name, before, batch_axis = self._pending
+    def _keep(self, value: ir.Value, insert: Callable[[ir.Node], None]) -> None:
+        name, before, batch_axis, split = self._pending
+        if split is None:
+            node = ir.node("Identity", [value])
+        else:
+            sizes = self.numbers(*(dim if isinstance(dim, int) else -1 for dim in split))
+            node = ir.node("Reshape", [value, sizes])
         (output,) = node.outputs
         output.type = before.type
         insert(node)
@@ -309,8 +354,9 @@ class Derivation:
         return state
 
     def batch_axis(self, dims: Sequence[int | str | None]) -> int | None:
-        """The axis of rows: the one that the inputs call so."""
-        return dims.index(self.batch) if self.batch is not None and self.batch in dims else None
+        """The axis of rows: the one that the inputs call so, or that it is merged into."""
+        rows = {self.batch, *self.merged_rows} - {None}
+        return next((axis for axis, dim in enumerate(dims) if dim in rows), None)
 
     def _starts(self, batch_axis: int | None, dims: Sequence[int | str | None]) -> ir.Value:
         """Where a row starts anew, to be broadcast over a state."""

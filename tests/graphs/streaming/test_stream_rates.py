@@ -209,3 +209,148 @@ def test_places_among_repeated_frames() -> None:
     """
     streaming = follow(graph(body, "float[batch,frames,2] out"))
     assert streaming.rule.latency == 0
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        'coordinate_transformation_mode="asymmetric", nearest_mode="floor"',
+        'coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor"',
+        'coordinate_transformation_mode="half_pixel_symmetric", nearest_mode="round_prefer_ceil"',
+    ],
+)
+@pytest.mark.parametrize("count", [2, 3])
+def test_resized_to_so_many_frames_for_each(how: str, count: int) -> None:
+    body = f"""
+        t = Transpose<perm=[0,2,1]>(x)
+        many = Resize<mode="nearest", {how}>(t, , scales)
+        before = Transpose<perm=[0,2,1]>(many)
+        {GRU}
+    """
+    scales = np.array([1, 1, count], np.float32)
+    outputs = "float[frames,batch,3] y, float[1,batch,3] last"
+    streaming = follow(graph(body, outputs, W=(1, 9, 2), scales=scales, **WEIGHTS))
+    assert streaming.rule.latency == 0
+
+
+def test_resized_to_a_length_beside_another_axis_and_after_a_stride() -> None:
+    body = """
+        t = Transpose<perm=[0,2,1]>(x)
+        half = Conv<strides=[2], pads=[1,0]>(t, C)
+        length = Shape<start=2, end=3>(half)
+        twice = Mul(length, two)
+        five = Constant<value_ints=[5]>()
+        sizes = Concat<axis=0>(five, twice)
+        many = Resize<mode="nearest", axes=[1,2], nearest_mode="floor",
+            coordinate_transformation_mode="asymmetric">(half, , , sizes)
+        y = Transpose<perm=[0,2,1]>(many)
+    """
+    follow(graph(body, "float[batch,frames,5] y", C=(3, 2, 2)))
+
+
+def test_other_axes_resized_between_their_elements() -> None:
+    body = """
+        image = Unsqueeze(x, one)
+        large = Resize<mode="linear">(image, , scales)
+        y = Squeeze(large, one)
+    """
+    scales = np.array([1, 1, 1, 2.5], np.float32)
+    follow(graph(body, "float[batch,sequence,5] y", scales=scales))
+
+
+@pytest.mark.parametrize(
+    ("how", "count", "words"),
+    [
+        ('mode="linear"', 2.0, "between frames"),
+        ('mode="nearest", nearest_mode="ceil"', 2.0, "between frames"),
+        (
+            'mode="nearest", coordinate_transformation_mode="align_corners"',
+            2.0, "between frames",
+        ),
+        ('mode="nearest"', 1.5, "whole number"),
+        ('mode="nearest"', 0.5, "whole number"),
+    ],
+)  # fmt: skip
+def test_other_ways_to_resize_are_refused(how: str, count: float, words: str) -> None:
+    body = f"""
+        t = Transpose<perm=[0,2,1]>(x)
+        y = Resize<{how}>(t, , scales)
+    """
+    scales = np.array([1, 1, count], np.float32)
+    with pytest.raises(StreamError, match=f"Resize .*{words}"):
+        Streaming(graph(body, "float[batch,2,frames] y", scales=scales))
+
+
+def test_elements_scattered_within_each_frame() -> None:
+    body = """
+        labels = Cast<to=7>(ids)
+        places = Unsqueeze(labels, two)
+        shape = Shape(places)
+        ones = ConstantOfShape<value=float[1]{1}>(shape)
+        six = Constant<value_ints=[6]>()
+        sizes = Concat<axis=0>(rows, frames_, six)
+        none = Constant<value_float=0.0>()
+        zeros = Expand(none, sizes)
+        before = ScatterElements<axis=2>(zeros, places, ones)
+        """
+    model = graph(
+        body + GRU, "float[frames,batch,3] y", ", int64[batch,sequence] ids", W=(1, 9, 6), **WEIGHTS
+    )
+    follow(model)
+
+
+def test_elements_scattered_over_time_are_refused() -> None:
+    body = """
+        places = Cast<to=7>(x)
+        y = ScatterElements<axis=1>(x, places, x)
+    """
+    with pytest.raises(StreamError, match=r"ScatterElements .*computed from values"):
+        Streaming(graph(body, "float[batch,sequence,2] y"))
+
+
+def test_places_in_strides() -> None:
+    """``positions = arange(5, 5 + 3 * time, 3)``."""
+    body = """
+        time = Squeeze(frames_) thrice = Constant<value_int=3>() start = Constant<value_int=5>()
+        count = Mul(time, thrice)
+        end = Add(count, start)
+        place = Range(start, end, thrice)
+        number = Cast<to=1>(place)
+        pillar = Constant<value_ints=[1,-1,1]>()
+        column = Reshape(number, pillar)
+        y = Add(x, column)
+    """
+    follow(graph(body, "float[batch,sequence,2] y"))
+
+
+@pytest.mark.parametrize("spread", [[0, 1, 2], [0, 2]])
+def test_frames_that_hold_several_read_in_strides(spread: list[int]) -> None:
+    """``codes.view(batch, -1).unfold(1, 3, 3)``, a GRU at the lower rate, both rates joined."""
+    body = f"""
+        open = Constant<value_ints=[-1]>()
+        target = Concat<axis=0>(rows, open)
+        row = Reshape(x, target)
+        length = Shape<start=1, end=2>(row)
+        stop_ = Sub(length, two)
+        stop = Squeeze(stop_) none = Constant<value_int=0>() three = Constant<value_int=3>()
+        start = Range(none, stop, three)
+        column = Unsqueeze(start, one)
+        places = Add(column, spread)
+        before = Gather<axis=1>(row, places)
+        {GRU}
+        late = Transpose<perm=[1,2,0]>(y)
+        up = ConvTranspose<strides=[3]>(late, K)
+        padding = Constant<value_ints=[0,2,0,0]>()
+        padded = Pad(row, padding)
+        channel = Unsqueeze(padded, one)
+        fine = Conv(channel, C)
+        out = Add(up, fine)
+    """
+    streaming = follow(
+        graph(
+            body, "float[batch,4,frames] out", features=3, spread=np.array([spread]),
+            K=(3, 4, 3), C=(4, 1, 3), W=(1, 9, len(spread)), **WEIGHTS,
+        )
+    )  # fmt: skip
+    assert streaming.rule.latency == 0
+    assert not streaming.rule.in_step

@@ -129,3 +129,63 @@ def test_lengths_that_are_full() -> None:
     model = build(text, W=(1, 9, 4), R=(1, 9, HIDDEN), B=(1, 18))
     streaming = check(Streaming(model, contract_of(model, lengths={"lengths": "sequence"})))
     assert "lengths" not in [spec.name for spec in streaming.form.inputs]
+
+
+NODES = """
+    one = Constant<value_ints=[1]>()
+    open = Constant<value_ints=[-1]>()
+    three = Constant<value_ints=[3]>()
+    four = Constant<value_ints=[4]>()
+    rows = Shape<start=0, end=1>(x)
+    frames = Shape<start=1, end=2>(x)
+    all = Mul(rows, four)
+    target = Concat<axis=0>(frames, all, {features})
+    shape = Concat<axis=0>(one, all, three)
+"""
+
+
+def nodes_of_a_map(order: list[int], out: list[int], initial: str = "") -> ir.Model:
+    """A GRU over the four nodes of each sequence, each a row of its own; ``order`` of the axes."""
+    numbers = NODES.replace("{features}", "two")
+    text = f"""
+    g (float[batch,sequence,4,2] x) => (float[batch,sequence,4,{HIDDEN}] y) {{
+        two = Constant<value_ints=[2]>()
+        {numbers}
+        t = Transpose<perm={order}>(x)
+        merged = Reshape(t, target)
+        {"h0 = Expand(start, shape)" if initial else ""}
+        z, h = GRU<hidden_size={HIDDEN}>(merged, W, R, B{initial})
+        flat = Squeeze(z, one)
+        split = Concat<axis=0>(frames, {"rows, four" if order[1] == 0 else "four, rows"}, three)
+        apart = Reshape(flat, split)
+        y = Transpose<perm={out}>(apart)
+    }}"""
+    model = build(text, W=(1, 9, 2), R=(1, 9, HIDDEN), B=(1, 18), start=(1, 1, HIDDEN))
+    # The name that exporters give to such an axis.
+    for node in model.graph:
+        if node.outputs[0].name in ("merged", "flat"):
+            rest = [2] if node.outputs[0].name == "merged" else [HIDDEN]
+            node.outputs[0].shape = ir.Shape(["sequence", "4*batch", *rest])
+        if node.outputs[0].name == "h0":
+            node.outputs[0].shape = ir.Shape([1, "4*batch", HIDDEN])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("order", "out", "dims"),
+    [
+        ([1, 0, 2, 3], [1, 0, 2, 3], (1, "batch", 4, HIDDEN)),
+        ([1, 2, 0, 3], [2, 0, 1, 3], (1, 4, "batch", HIDDEN)),
+    ],
+)
+@pytest.mark.parametrize("initial", ["", ", , h0"])
+def test_several_rows_of_each_sequence(
+    order: list[int], out: list[int], dims: tuple[int | str, ...], initial: str
+) -> None:
+    """Which rows are of one sequence is in the shape of the state: each starts anew alone."""
+    streaming = stream_of(nodes_of_a_map(order, out, initial))
+    (pair,) = streaming.form.states
+    assert pair.batch_axis == dims.index("batch")
+    assert streaming.form.input(pair.input).dims == dims
+    assert streaming.form.output(pair.output).dims == dims
+    assert (streaming.rule.reset is None) == (not initial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -47,10 +48,8 @@ def derive_shape(derivation: Derivation, node: ir.Node) -> None:
         constant(dim) if isinstance(dim, int) else dim for dim in derivation.dims(value)
     ]
     if isinstance(kind, Timed):
-        if kind.plain:
-            items[kind.axis] = kind.length
-        else:
-            items[kind.axis] = None
+        several = all(isinstance(size, int) for size in kind.inner) and not kind.outer
+        items[kind.axis] = kind.length * math.prod(map(int, kind.inner)) if several else None
     start, end = _attribute(node, "start", 0), _attribute(node, "end", len(items))
     derivation.kinds[node.outputs[0]] = Counted(tuple(items[slice(start, end)]))
 
@@ -174,27 +173,37 @@ def derive_range(derivation: Derivation, node: ir.Node) -> None:
         or None in map(_none, known)
     ):
         derivation.refuse("it needs the length of the whole sequence")
-    first, stride = (array.item() for array in known if array is not None)
-    clock = derivation.clock_of(last) or _clock_of_rate(derivation, last)
-    ahead = None if clock is None else difference(last - first, clock.total)
-    if clock is None or ahead is None or stride != 1:
+    bounds = [array.item() for array in known if array is not None]
+    first, stride = (int(bound) for bound in bounds)
+    if [first, stride] != bounds:
+        derivation.refuse("its places are not whole numbers")
+    if stride < 1:
+        derivation.refuse("it runs backwards through time")
+    length = np.maximum(last - first + stride - 1, 0) // stride
+    clock = derivation.clock_of(length) or _clock_of_rate(derivation, length)
+    ahead = None if clock is None else difference(length, clock.total)
+    if clock is None or ahead is None:
         derivation.refuse("it needs the length of the whole sequence")
     (output,) = node.outputs
     assert output.dtype is not None
     offset = min(0, ahead)
     seen = derivation.seen(clock)
-    shift = derivation.emit("Add", [seen, derivation.numbers(offset + int(first))], like=seen)
-    end = derivation.emit("Add", [shift, clock.frames], like=seen)
+    begun, span = seen, clock.frames
+    if stride > 1:
+        factor = derivation.numbers(stride)
+        begun, span = (derivation.emit("Mul", [n, factor], like=seen) for n in (seen, span))
+    shift = derivation.numbers(offset * stride + first)
+    begun = derivation.emit("Add", [begun, shift], like=seen)
+    ended = derivation.emit("Add", [begun, span], like=seen)
     ends = [
         derivation.emit("Squeeze", [value, derivation.numbers(0)], like=seen)
-        for value in (shift, end)
+        for value in (begun, ended)
     ]
-    places = derivation.emit(
-        "Range", [*ends, derivation.constant(np.array(1, np.int64))], like=seen
-    )
+    stride_value = derivation.constant(np.array(stride, np.int64))
+    places = derivation.emit("Range", [*ends, stride_value], like=seen)
     if output.dtype != ir.DataType.INT64:
         places = derivation.emit("Cast", [places], {"to": int(output.dtype)}, like=output)
-    kind = Timed(0, clock, np.maximum(last - first, 0), offset, first=int(first))
+    kind = Timed(0, clock, length, offset, first=first, scale=stride)
     derivation.replace(output, places, kind)
 
 

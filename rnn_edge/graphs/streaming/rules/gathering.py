@@ -10,11 +10,12 @@ import onnx_ir as ir
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Timed
 from rnn_edge.graphs.streaming.rules.windows import gather_windows
-from rnn_edge.graphs.streaming.shifting import join_context
+from rnn_edge.graphs.streaming.shifting import join_context, unfold
 
 
 def gather_frames(derivation: Derivation, node: ir.Node, kind: Timed, index: Timed) -> None:
     """Frames at places that follow the frames' own: ``x[:, 2 * t + 1]``, ``x.unfold(1, 3, 1)``."""
+    kind = unfold(derivation, kind)
     if index.first is None or index.axis or not kind.plain or kind.context or index.outer:
         derivation.refuse("which frames it takes is computed from values")
     if index.inner not in ((), (len(index.spread or ()),)):
@@ -32,11 +33,15 @@ def _gather_strided(derivation: Derivation, node: ir.Node, kind: Timed, index: T
     assert index.first is not None
     clock, stride, rank = index.clock, index.scale, derivation.rank(value)
     ahead = [index.first + each for each in index.spread or (0,)]
-    if clock.parent is not kind.clock or (clock.stride, clock.repeat) != (stride, 1):
+    if clock is kind.clock.parent and kind.clock.repeat == stride:
+        last = stride - 1
+    elif clock.parent is kind.clock and (clock.stride, clock.repeat) == (stride, 1):
+        last = clock.dropped
+    else:
         derivation.refuse("it takes frames of another rate")
-    if kind.offset or min(ahead) < 0 or max(ahead) > clock.dropped:
+    if kind.offset or min(ahead) < 0 or max(ahead) > last:
         derivation.refuse("it takes frames that are not there")
-    windows, _ = gather_windows(derivation, value, kind, clock.dropped, stride)
+    windows, _ = gather_windows(derivation, value, kind, last, stride)
     span = derivation.emit("Mul", [clock.frames, derivation.numbers(stride)], like=clock.frames)
     steps = [derivation.numbers(kind.axis), derivation.numbers(stride)]
     parts = []

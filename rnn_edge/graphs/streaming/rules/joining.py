@@ -20,7 +20,7 @@ from rnn_edge.graphs.streaming.kinds import (
 )
 from rnn_edge.graphs.streaming.rules.counting import items_of
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
-from rnn_edge.graphs.streaming.shifting import align, delay, laid_out_alike, refill, settle
+from rnn_edge.graphs.streaming.shifting import align, delay, laid_out_alike, refill, settle, unfold
 
 
 def derive_concat(derivation: Derivation, node: ir.Node) -> None:
@@ -138,6 +138,7 @@ def derive_pad(derivation: Derivation, node: ir.Node) -> None:
     if kind.axis not in order:
         derivation.kinds[output] = kind
         return
+    kind = unfold(derivation, kind)
     place, half = order.index(kind.axis), len(order)
     ahead, behind = int(pads[place]), int(pads[place + half])
     mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -237,7 +238,8 @@ def _find_frames(
         derivation.refuse(f"the shape of {value.name} must be known")
     samples = (96, 126) if derivation.fixed is None else (derivation.fixed - 1,)
     span = slice(kind.axis, place + 1 + len(kind.inner))
-    found = [_locate(dims, span, place, kind.length, items, sample) for sample in samples]
+    rows = derivation.merged_rows
+    found = [_locate(dims, span, place, kind.length, items, sample, rows) for sample in samples]
     if found[0] is None or found[0] != found[-1]:
         derivation.refuse("it merges or splits time in a way that is not known to be causal")
     axis, outer, inner = found[0]
@@ -254,16 +256,20 @@ def _locate(
     length: Count,
     items: tuple[Count | str | None, ...],
     sample: int,
+    merged: Mapping[str, _Dims],
 ) -> tuple[int, _Dims, _Dims] | None:
     """(axis, outer, inner) in a shape of ``items`` of the axis ``place`` among ``dims``.
 
-    Those of ``span`` are one axis in the value itself.
+    Those of ``span`` are one axis in the value itself; ``merged`` has the sizes of axes that are
+    merged of others.
     """
     sizes: dict[str, int] = {}
 
     def number(item: Count | str | int | None) -> int | None:
         if isinstance(item, np.ndarray):
             return at(item, sample + 1)
+        if isinstance(item, str) and item in merged:
+            return _product([number(size) or 1 for size in merged[item]])
         if isinstance(item, str):
             return sizes.setdefault(item, _PRIMES[len(sizes) % len(_PRIMES)])
         return item

@@ -1,4 +1,4 @@
-"""Frames written over others: ``y[:, 1:] = x[:, 1:] - x[:, :-1]``."""
+"""Frames written over others, ``y[:, 1:] = x[:, 1:] - x[:, :-1]``, or elements within each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.kinds import Timed, same
+from rnn_edge.graphs.streaming.leads import lead_after
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
-from rnn_edge.graphs.streaming.shifting import align, settle
+from rnn_edge.graphs.streaming.shifting import align, laid_out_alike, settle
 
 
 def derive_scatter(derivation: Derivation, node: ir.Node) -> None:
@@ -62,3 +63,29 @@ def _before(derivation: Derivation, value: ir.Value, kind: Timed, first: int) ->
     shape = derivation.numbers(-1, *[1] * (derivation.rank(value) - 1))
     early.type = ir.TensorType(ir.DataType.BOOL)
     return derivation.emit("Reshape", [early, shape], like=early)
+
+
+def derive_scatter_elements(derivation: Derivation, node: ir.Node) -> None:
+    """Elements written within each frame, as by ``zeros.scatter(-1, label, 1)``."""
+    (output,) = node.outputs
+    kinds = [derivation.kind(value) for value in node.inputs]
+    timed = [kind for kind in kinds if isinstance(kind, Timed)]
+    if not timed:
+        derivation.kinds[output] = combine_still(kinds)
+        return
+    given = node.attributes.get("axis")
+    axis = (0 if given is None else given.as_int()) % derivation.rank(output)
+    if len(timed) < len(kinds) or axis == timed[0].axis:
+        derivation.refuse("which frames it writes is computed from values")
+    timed = laid_out_alike(derivation, timed)
+    if any(
+        kind.axis != timed[0].axis or not same(kind.length, timed[0].length) for kind in timed[1:]
+    ):
+        derivation.refuse("it writes to fewer frames than there are")
+    values, aligned = align(derivation, [v for v in node.inputs if v is not None], timed)
+    for place, value in enumerate(values):
+        derivation.kinds[value] = aligned[place]
+        if node.inputs[place] is not value:
+            node.replace_input_with(place, value)
+    lead = lead_after(derivation, node, output)
+    derivation.kinds[output] = replace(aligned[0], first=None, truth=None, lead=lead)

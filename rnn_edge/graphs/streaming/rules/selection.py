@@ -27,7 +27,7 @@ from rnn_edge.graphs.streaming.rules.gathering import gather_frames
 from rnn_edge.graphs.streaming.rules.layout import refuse_lead_value
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
 from rnn_edge.graphs.streaming.rules.windows import subsample
-from rnn_edge.graphs.streaming.shifting import join_context
+from rnn_edge.graphs.streaming.shifting import join_context, unfold
 
 _NO_END = 2**31 - 1
 
@@ -93,6 +93,7 @@ def _slice_frames(
 ) -> None:
     value, (output,) = node.inputs[0], node.outputs
     assert value is not None
+    kind = unfold(derivation, kind)
     length = kind.length
     first = np.clip(np.where(start < 0, start + length, start), 0, length)
     last = np.clip(np.where(end < 0, end + length, end), first, length)

@@ -153,24 +153,34 @@ def gather_windows(
     The state holds the newest ``width + stride - 1`` frames; how many of them no window has begun
     with yet follows from the number of steps.
     """
-    kept = width + stride - 1
     # Frames of the tensor before the first chunk count as seen: offset of them.
     clock = derivation.child_clock(kind.clock, width - kind.offset, stride)
+    whole = clock is kind.clock.parent  # every chunk brings whole windows
+    kept = max(kind.offset, 0) if whole else width + stride - 1
     joined = join_context(derivation, value, kind, kept) if kept else value
-    seen = derivation.seen(kind.clock)
-    windows = derivation.seen(clock)
+    frames = clock.frames
+    if whole:
+        first = derivation.numbers(kept - kind.offset)
+    else:
+        first = _next_window(derivation, kind, clock, kept, stride)
+    span = derivation.emit("Mul", [frames, derivation.numbers(stride)], like=frames)
+    last = derivation.emit("Add", [first, span], like=frames)
+    if width - stride + 1 > 0:
+        last = derivation.emit("Add", [last, derivation.numbers(width - stride + 1)], like=frames)
+    taken = derivation.slice_frames(joined, kind.axis, first, last)
+    taken.shape = value.shape
+    return taken, clock
+
+
+def _next_window(
+    derivation: Derivation, kind: Timed, clock: Clock, kept: int, stride: int
+) -> ir.Value:
+    """Where, among the ``kept`` frames and those of the chunk, the next window begins."""
+    seen, windows = derivation.seen(kind.clock), derivation.seen(clock)
     begun = derivation.emit("Mul", [windows, derivation.numbers(stride)], like=windows)
     known = derivation.emit("Add", [seen, derivation.numbers(kind.offset)], like=seen)
-    # The next window begins so many frames before the chunk does.
     back = derivation.emit("Sub", [known, begun], like=seen)
-    first = derivation.emit("Sub", [derivation.numbers(kept), back], like=seen)
-    span = derivation.emit("Mul", [clock.frames, derivation.numbers(stride)], like=seen)
-    last = derivation.emit("Add", [first, span], like=seen)
-    if width - stride + 1 > 0:
-        last = derivation.emit("Add", [last, derivation.numbers(width - stride + 1)], like=seen)
-    frames = derivation.slice_frames(joined, kind.axis, first, last)
-    frames.shape = value.shape
-    return frames, clock
+    return derivation.emit("Sub", [derivation.numbers(kept), back], like=seen)
 
 
 def subsample(
