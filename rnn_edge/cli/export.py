@@ -111,7 +111,6 @@ def export(
     )
     wish: bool | Literal["auto"] = "auto" if stream is None else stream
     if own:
-        say(_ANNOUNCEMENT.format(source))
         names = {"output_names": list(output_names) or None, "states": dict(states)}
         wishes = {"stream": wish, "time_axis": time_axis, "frame_rate": frame_rate}
         options = {**names, **wishes, "portable": portable}
@@ -144,6 +143,7 @@ def _export_module(
     characters = None if vocab is None else read_vocabulary(vocab)
     options["decoder"] = read_decoder(options["decoder"], options.pop("labels"), characters)
     module = open_module(source, weights)
+    say(_ANNOUNCEMENT.format(source))
     with quiet_forward(source):
         if front_end is not None:
             placed, options["front_end"], given = put_log_mel(front_end, module, inputs)

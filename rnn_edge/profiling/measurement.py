@@ -85,18 +85,15 @@ def profile(
         torch_threads(threads) if module is not None else nullcontext(),
         TemporaryDirectory(prefix="rnn-edge-profile-") as place,
     ):
-        ours = SessionEngine(session)
-        engines: list[Engine] = [ours, *eager] if "torch" in others else [ours]
+        engines: list[Engine] = [SessionEngine(session), *(eager if "torch" in others else [])]
+        samples = [inputs.make(point) for point in points]
         left_out: dict[str, str] = {}
-        for name in others:
-            if name == "torch":
-                continue
+        for name in (name for name in others if name != "torch"):
             progress(f"the answers of {name}")
             try:
-                engine = _peer(name, session, eager, threads, Path(place))
-                for point in points:
-                    require_agreement([ours, engine], inputs.make(point))
-                engines.append(engine)
+                engines.append(
+                    _agreeing_peer(name, engines[0], session, eager, threads, Path(place), samples)
+                )
             except (PeerError, VerificationError) as error:
                 left_out[name] = str(error)
         for point in points:
@@ -171,15 +168,26 @@ def _others(against: str | Sequence[str] | None, module: object) -> tuple[str, .
     return asked
 
 
-def _peer(
-    name: str, session: Session, eager: Sequence[TorchEngine], threads: int, folder: Path
+def _agreeing_peer(
+    name: str,
+    ours: Engine,
+    session: Session,
+    eager: Sequence[TorchEngine],
+    threads: int,
+    folder: Path,
+    samples: Sequence[Arrays],
 ) -> Engine:
-    """Raises PeerError where it cannot run the model."""
+    """Raises PeerError where it cannot run the model, VerificationError for other answers."""
+    peer: Engine
     if name == "openvino":
-        return OpenVinoEngine(session.path, threads)
-    if eager:
-        return StockEngine(eager[0].module, threads, folder)
-    return PlainEngine(session.path, threads)
+        peer = OpenVinoEngine(session.path, threads)
+    elif eager:
+        peer = StockEngine(eager[0].module, threads, folder)
+    else:
+        peer = PlainEngine(session.path, threads)
+    for sample in samples:
+        require_agreement([ours, peer], sample)
+    return peer
 
 
 def _measure_point(
