@@ -10,6 +10,14 @@ import tiny_bundles
 from rnn_edge.bundle import Bundle
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--export-by",
+        choices=["api", "command"],
+        help="How tests/capture/test_collection.py exports every module.  [default: in turns]",
+    )
+
+
 @pytest.fixture(scope="session")
 def series_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundles.write_series(tmp_path_factory.mktemp("bundles") / "series")

@@ -19,7 +19,7 @@ from rnn_edge.cli.source_options import (
     surroundings_options,
     weights_option,
 )
-from rnn_edge.source.declarations import Declaration, make_examples
+from rnn_edge.source.declarations import Constant, Declaration, make_examples
 from rnn_edge.source.module_file import is_module_file, name_module
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ _ANNOUNCEMENT = "Exporting {} and verifying it at other lengths and batches ..."
 def export(
     source: Path,
     weights: Path | None,
-    inputs: Sequence[Declaration],
+    inputs: Sequence[Declaration | Constant],
     output_names: Sequence[str],
     states: Sequence[tuple[str, str]],
     stream: bool | None,
@@ -130,7 +130,7 @@ def export(
 def _export_module(
     source: Path,
     weights: Path | None,
-    inputs: Sequence[Declaration],
+    inputs: Sequence[Declaration | Constant],
     target: Path,
     options: dict[str, Any],
 ) -> Bundle:

@@ -12,22 +12,22 @@ import click
 
 from rnn_edge.cli.options import Command
 from rnn_edge.errors import InputError
-from rnn_edge.source.declarations import Declaration, read_declaration
+from rnn_edge.source.declarations import Constant, Declaration, read_declaration
 from rnn_edge.source.module_file import importing_neighbours, is_module_file, load_module
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Input(click.ParamType[Declaration]):
-    """``x:float32[batch,sequence,40]``; ``tokens:int64[batch,sequence]<5000``."""
+class Input(click.ParamType[Declaration | Constant]):
+    """``x:float32[batch,sequence,40]``; ``tokens:int64[batch,sequence]<5000``; ``scale=2.0``."""
 
     name = "INPUT"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Declaration:
-        if isinstance(value, Declaration):
+    ) -> Declaration | Constant:
+        if isinstance(value, Declaration | Constant):
             return value
         try:
             return read_declaration(value)
@@ -66,7 +66,8 @@ def input_option(command: Command) -> Command:
         type=Input(),
         multiple=True,
         help="An input of that module as name:dtype[dims]; names in dims are dynamic axes, <N "
-        "bounds ids, and state.0 is the first item of a tuple. Once per input.",
+        "bounds ids, state.0 is the first item of a tuple. Or name=value, where it is no tensor. "
+        "Once per input.",
     )(command)
 
 

@@ -15,7 +15,7 @@ from rnn_edge.cli.parity import print_drift, print_parity, print_stream_parity
 from rnn_edge.cli.source_options import input_option, open_module, quiet_forward, weights_option
 from rnn_edge.cli.tables import print_table
 from rnn_edge.errors import VerificationError
-from rnn_edge.source.declarations import Declaration, make_examples
+from rnn_edge.source.declarations import Constant, Declaration, make_examples
 
 if TYPE_CHECKING:
     from rnn_edge.verification import Verification
@@ -50,7 +50,7 @@ def verify(
     bundle: Path,
     module: Path | None,
     weights: Path | None,
-    inputs: Sequence[Declaration],
+    inputs: Sequence[Declaration | Constant],
     bisecting: bool,
     horizon: int | None,
     provider: str,
@@ -107,7 +107,7 @@ def _tell(bundle: Path, report: Verification, as_json: bool) -> None:
         print_drift(report.drift)
 
 
-def _bisect(bundle: Path, original: Any, inputs: Sequence[Declaration]) -> Bisection:
+def _bisect(bundle: Path, original: Any, inputs: Sequence[Declaration | Constant]) -> Bisection:
     from rnn_edge.bundle import Bundle
     from rnn_edge.verification.bisection import bisect
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ _INTEGERS = ("int8", "uint8", "int16", "int32", "int64")
 _DECLARATION = re.compile(
     r"(?P<place>[^\W\d]\w*(?:\.\w+)*):(?P<dtype>\w+)\[(?P<dims>[\w\s,]*)\](?:<(?P<bound>\d+))?"
 )
+_CONSTANT = re.compile(r"\s*(?P<place>[^\W\d]\w*(?:\.\w+)*)\s*=(?P<value>.*)", re.DOTALL)
 _BATCH, _LENGTH = 2, 20
 
 # A tensor, or a tuple or dict of such.
@@ -50,6 +52,21 @@ class Declaration:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """An argument that is no tensor, the same in every call: ``reduce=mean``, ``scale=2.0``."""
+
+    place: tuple[str, ...]
+    value: object
+
+    @property
+    def may_be_lengths(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"{'.'.join(self.place)}={self.value!r}"
+
+
+@dataclass(frozen=True)
 class Examples:
     """What ``rnn_edge.export`` needs beside the module: arguments of one call, their axes nested
     in the same way, and the smallest and largest value of bounded inputs."""
@@ -60,13 +77,19 @@ class Examples:
     bounds: dict[str, tuple[float, float]]
 
 
-def read_declaration(text: str) -> Declaration:
-    """``name:dtype[dims]``, with ``<bound`` for ids, as a declaration. Raises InputError."""
+def read_declaration(text: str) -> Declaration | Constant:
+    """``name:dtype[dims]``, with ``<bound`` for ids, as a declaration; ``name=value`` as a constant: a
+    Python literal, or else a string. Raises InputError.
+    """
+    constant = _CONSTANT.fullmatch(text)
+    if constant is not None:
+        return Constant(tuple(constant["place"].split(".")), _literal(constant["value"].strip()))
     match = _DECLARATION.fullmatch("".join(text.split()))
     if match is None:
         raise InputError(
             "an input must be declared as name:dtype[dims], such as x:float32[batch,sequence,40] "
-            f"or tokens:int64[batch,sequence]<5000, got {text!r}. Correct it."
+            "or tokens:int64[batch,sequence]<5000, or as name=value where it is no tensor, "
+            f"got {text!r}. Correct it."
         )
     dims = tuple(int(d) if d.isdecimal() else d for d in match["dims"].split(",") if d)
     wrong = [d for d in dims if d == 0 or (isinstance(d, str) and not d.isidentifier())]
@@ -88,7 +111,14 @@ def read_declaration(text: str) -> Declaration:
     return Declaration(tuple(match["place"].split(".")), dtype, dims, bound)
 
 
-def make_examples(module: nn.Module, declarations: Sequence[Declaration]) -> Examples:
+def _literal(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def make_examples(module: nn.Module, declarations: Sequence[Declaration | Constant]) -> Examples:
     """Arguments that ``module``, in eval mode, was seen to take, sampled as declared.
 
     Integers without a bound are tried as 1 and 2, which are ids and lengths alike; where forward()
@@ -100,8 +130,11 @@ def make_examples(module: nn.Module, declarations: Sequence[Declaration]) -> Exa
     refusals = []
     for with_lengths in tried:
         generator = torch.Generator().manual_seed(0)
-        tensors = [_sample(d, with_lengths, generator) for d in declarations]
-        examples = _arrange(module, declarations, tensors)
+        values = [
+            d.value if isinstance(d, Constant) else _sample(d, with_lengths, generator)
+            for d in declarations
+        ]
+        examples = _arrange(module, declarations, values)
         refusal = _try(module, examples)
         if refusal is None:
             return examples
@@ -138,13 +171,13 @@ def _sample(declaration: Declaration, as_lengths: bool, generator: Any) -> Tenso
 
 
 def _arrange(
-    module: nn.Module, declarations: Sequence[Declaration], tensors: Sequence[Tensor]
+    module: nn.Module, declarations: Sequence[Declaration | Constant], given: Sequence[Any]
 ) -> Examples:
-    """The tensors in forward()'s positional and keyword arguments."""
-    leaves = [(d.place, t) for d, t in zip(declarations, tensors, strict=True)]
-    names = [
-        (d.place, tuple(n if isinstance(n, str) else None for n in d.dims)) for d in declarations
-    ]
+    """What was ``given`` for each declaration in forward()'s positional and keyword arguments."""
+    leaves = [(d.place, value) for d, value in zip(declarations, given, strict=True)]
+    tensors = [d for d in declarations if isinstance(d, Declaration)]
+    dims = {d.place: tuple(n if isinstance(n, str) else None for n in d.dims) for d in tensors}
+    names = [(d.place, dims.get(d.place)) for d in declarations]
     values, axes = _nest(leaves, ""), _nest(names, "")
     signature = inspect.signature(module.forward)
     args = _take_positional(signature, values, axes)
@@ -156,7 +189,7 @@ def _arrange(
             f"{type(module).__name__}, got: {error}. "
             "Declare one --input for each parameter without a default."
         ) from None
-    bounds = {d.name: (0.0, float(d.bound - 1)) for d in declarations if d.bound is not None}
+    bounds = {d.name: (0.0, float(d.bound - 1)) for d in tensors if d.bound is not None}
     return Examples(tuple(args), values, axes, bounds)
 
 

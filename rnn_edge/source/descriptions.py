@@ -18,7 +18,7 @@ from rnn_edge.contract import (
     TextDecoder,
 )
 from rnn_edge.errors import InputError
-from rnn_edge.source.declarations import Declaration
+from rnn_edge.source.declarations import Constant, Declaration
 from rnn_edge.text_file import read_text
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def read_log_mel(text: str) -> tuple[int, dict[str, Any]]:
 
 
 def put_log_mel(
-    text: str, module: nn.Module, declarations: Sequence[Declaration]
+    text: str, module: nn.Module, declarations: Sequence[Declaration | Constant]
 ) -> tuple[nn.Module, AudioFrontEnd, dict[str, Any]]:
     """``module`` behind features of sound; its front end; args, axes and limits for the export.
 
@@ -119,7 +119,8 @@ def put_log_mel(
 
     rate, options = read_log_mel(text)
     features, *lengths = declarations
-    bands = features.dims[-1] if len(features.dims) == 3 else None
+    dims = features.dims if isinstance(features, Declaration) else ()
+    bands = dims[-1] if len(dims) == 3 else None
     wanted = options.setdefault("n_mels", 40)
     if bands != wanted or len(lengths) > 1 or not all(d.may_be_lengths for d in lengths):
         raise InputError(

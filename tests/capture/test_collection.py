@@ -1,6 +1,8 @@
 """Every module of the collection: exported at one size, compared with eager torch at others.
 
-Those that are causal are streamed as well.
+Those that are causal are streamed as well. The modules take turns: one goes through
+rnn_edge.export, the next through `rnn-edge export` with its file, weights and inputs in words;
+`pytest tests/capture/test_collection.py --export-by command` (or api) takes one way for all.
 """
 
 from __future__ import annotations
@@ -13,30 +15,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from collection.case import EXAMPLE_SIZES, UNSEEN_SIZES, Case
-from collection.catalogue import CASES
+from collection.catalogue import CASES, FAMILIES
+from collection.command import declare_inputs, export_command
 from collection.failing import FAILING
 from collection.streaming import REFUSED, TIME_AXES
 
 import rnn_edge
+from rnn_edge.cli.main import program
 from rnn_edge.contract import GraphContract
 from rnn_edge.verification.chunks import take_frames, time_axis_of
 
 
 def parameters() -> Iterator[object]:
-    for name, case in CASES.items():
+    for place, (name, case) in enumerate(CASES.items()):
         reason = FAILING.get(name, "")
         mark = pytest.mark.xfail(strict=True, reason=reason)
-        yield pytest.param(name, case, id=name, marks=[mark] if reason else [])
+        turn = ("api", "command")[place % 2]
+        yield pytest.param(name, case, turn, id=name, marks=[mark] if reason else [])
 
 
-@pytest.mark.parametrize(("name", "case"), list(parameters()))
-def test_case_equals_eager_torch_at_unseen_sizes(name: str, case: Case, tmp_path: Path) -> None:
-    args, kwargs = case.inputs(*EXAMPLE_SIZES)
-    bundle = rnn_edge.export(
-        case.module(), args, tmp_path / "bundle", kwargs=kwargs, axes=case.axes(),
-        time_axis=TIME_AXES.get(name),
-    )  # fmt: skip
+@pytest.mark.parametrize(("name", "case", "turn"), list(parameters()))
+def test_case_equals_eager_torch_at_unseen_sizes(
+    name: str, case: Case, turn: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    way = pytestconfig.getoption("export_by") or turn
+    export_case = {"api": export_by_api, "command": export_by_command}[way]
+    bundle = export_case(name, case, tmp_path)
     session = rnn_edge.Session(bundle)
     names = [spec.name for spec in bundle.graph().inputs]
     for batch, steps in UNSEEN_SIZES:
@@ -52,6 +58,21 @@ def test_case_equals_eager_torch_at_unseen_sizes(name: str, case: Case, tmp_path
     assert re.search(REFUSED[name], said) if name in REFUSED else not said, said
     if name not in REFUSED:
         compare_stream(case, bundle)
+
+
+def export_by_api(name: str, case: Case, folder: Path) -> rnn_edge.Bundle:
+    args, kwargs = case.inputs(*EXAMPLE_SIZES)
+    return rnn_edge.export(
+        case.module(), args, folder / "bundle", kwargs=kwargs, axes=case.axes(),
+        time_axis=TIME_AXES.get(name),
+    )  # fmt: skip
+
+
+def export_by_command(name: str, case: Case, folder: Path) -> rnn_edge.Bundle:
+    axis = ["--time-axis", TIME_AXES[name]] if name in TIME_AXES else []
+    result = CliRunner().invoke(program, [*export_command(name, case, folder), *axis])
+    assert result.exit_code == 0, result.stderr
+    return rnn_edge.Bundle.load(folder / "bundle")
 
 
 def compare_stream(case: Case, bundle: rnn_edge.Bundle) -> None:
@@ -104,3 +125,11 @@ def cut(
 
 def test_what_fails_and_what_is_refused_are_cases() -> None:
     assert {*FAILING, *REFUSED, *TIME_AXES} <= CASES.keys()
+
+
+def test_nested_inputs_are_declared_by_their_place() -> None:
+    (case,) = (case for case in FAMILIES["containers"] if case.title() == "DictInput")
+    assert declare_inputs(case) == [
+        "batch.series:float32[batch,sequence,5]",
+        "batch.static:float32[batch,3]",
+    ]

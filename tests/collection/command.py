@@ -33,15 +33,17 @@ def export_command(title: str, case: Case, folder: Path) -> list[str]:
 
 
 def declare_inputs(case: Case) -> list[str]:
-    """Every tensor of the arguments as ``place:dtype[dims]<bound``, in order."""
+    """Every tensor of the arguments as ``place:dtype[dims]<bound``, in order; the rest as
+    ``place=value``."""
     names = _arguments_by_name(case)
     tensors = iter(case.tensors(*EXAMPLE_SIZES))
     declared = []
     for path, leaf in pytree.tree_flatten_with_path(names)[0]:
-        if not isinstance(leaf, Input):
-            continue
         keys = (getattr(key, "key", getattr(key, "idx", None)) for key in path)
         place = ".".join(str(key) for key in keys)
+        if not isinstance(leaf, Input):
+            declared.append(f"{place}={leaf!r}")
+            continue
         dtype = str(next(tensors).dtype).removeprefix("torch.")
         bound = f"<{leaf.bound}" if leaf.bound else ""
         declared.append(f"{place}:{dtype}[{','.join(map(str, leaf.dims))}]{bound}")

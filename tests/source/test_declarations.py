@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_edge.errors import InputError
-from rnn_edge.source.declarations import Declaration, Examples, make_examples, read_declaration
+from rnn_edge.source.declarations import (
+    Constant,
+    Declaration,
+    Examples,
+    make_examples,
+    read_declaration,
+)
 
 
 class Call(nn.Module):
@@ -39,9 +45,13 @@ def examples_for(run: Any, *texts: str) -> Examples:
         ("state.0:float16[2,batch,5]", Declaration(("state", "0"), "float16", (2, "batch", 5))),
         ("batch.tokens:int32[n]", Declaration(("batch", "tokens"), "int32", ("n",))),
         ("gain:float64[]", Declaration(("gain",), "float64", ())),
+        ("reduce=mean", Constant(("reduce",), "mean")),
+        ("scale = 2.0", Constant(("scale",), 2.0)),
+        ("options.sizes=[1, None]", Constant(("options", "sizes"), [1, None])),
+        ("hint='a:b[c]'", Constant(("hint",), "a:b[c]")),
     ],
 )
-def test_declarations_are_read(text: str, declaration: Declaration) -> None:
+def test_declarations_are_read(text: str, declaration: Declaration | Constant) -> None:
     assert read_declaration(text) == declaration
 
 
@@ -62,6 +72,18 @@ def test_declarations_are_read(text: str, declaration: Declaration) -> None:
 def test_wrong_declarations_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_declaration(text)
+
+
+def test_constants_stand_where_they_are_declared() -> None:
+    def run(x: Tensor, options: dict[str, Any], *, scale: float) -> Tensor:
+        return x * scale * options["gain"] * options["y"]
+
+    found = examples_for(
+        run, "x:float32[batch]", "options.gain=3", "options.y:float32[batch]", "scale=2.5"
+    )
+    assert found.kwargs["scale"] == 2.5
+    assert found.kwargs["options"]["gain"] == 3
+    assert found.axes["options"] == {"gain": None, "y": ("batch",)}
 
 
 def test_values_have_the_declared_shape_dtype_and_bound() -> None:
