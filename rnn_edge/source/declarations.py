@@ -78,8 +78,8 @@ class Examples:
 
 
 def read_declaration(text: str) -> Declaration | Constant:
-    """``name:dtype[dims]``, with ``<bound`` for ids, as a declaration; ``name=value`` as a constant: a
-    Python literal, or else a string. Raises InputError.
+    """``name:dtype[dims]``, with ``<bound`` for ids, as a declaration; ``name=value``, a Python
+    literal or else a string, as a constant. Raises InputError.
     """
     constant = _CONSTANT.fullmatch(text)
     if constant is not None:
