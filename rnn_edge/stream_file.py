@@ -56,7 +56,8 @@ def derive_stream(
     The new file takes chunks of any length along ``axis``, states in and out, and carries its
     contract, so that StreamSession runs it. ``out`` is a folder or a file; left out,
     ``NAME.stream.onnx`` is written beside the source. ``axis`` and ``batch`` name dynamic axes;
-    they may be left out where the file leaves no doubt. ``states`` pairs inputs with the outputs
+    they may be left out where the file leaves no doubt. In a file for one length ``axis`` is an
+    input and a place, such as ``x.1``. ``states`` pairs inputs with the outputs
     that feed them in the next call; ``frame_rate`` says how many frames a second brings.
 
     The truth are the file's own answers for whole sequences, which are compared with those in
@@ -68,6 +69,7 @@ def derive_stream(
     from rnn_edge.graphs.cleaning import clean
     from rnn_edge.graphs.constant_fills import FoldConstantFills
     from rnn_edge.graphs.streaming import derive_stream as derive
+    from rnn_edge.graphs.streaming.fixed_length import length_at
     from rnn_edge.streaming import StreamWish, save_graph
 
     wish = StreamWish(frame_rate=frame_rate)
@@ -99,7 +101,8 @@ def derive_stream(
         draft = Path(staging) / target.name
         save_graph(stream.model, written, draft, whole.about)
         session = Session(draft, trusted=True)
-        cases = list(_cases(whole, contract, rule.axis, batch))
+        length = None if axis is None else length_at(contract, axis)
+        cases = list(_cases(whole, contract, (rule.axis, length), batch))
         if not cases:
             raise StreamError(
                 f"{path} must run on random inputs to be compared, it refused all sizes of "
@@ -140,11 +143,12 @@ def _name_axes(
 
     contract = whole.contract
     names = _dynamic_axes(contract, contract.state_inputs | set(states))
-    for what, name in (("axis", axis), ("batch", batch)):
+    placed = axis is not None and axis not in names and "." in axis
+    for what, name in (("axis", None if placed else axis), ("batch", batch)):
         if name is not None and name not in names:
             raise InputError(
                 f"{what} must be one of {', '.join(names) or 'no dynamic axis'}, got {name!r}. "
-                "Name it as `rnn-edge inspect` does."
+                "Name it as `rnn-edge inspect` does, a fixed axis of time by input and place (x.1)."
             )
     known = {axis, batch} - {None} or {"batch", "sequence"} & set(names)
     if not known and len(names) > 1:
@@ -153,7 +157,8 @@ def _name_axes(
         )
     if batch is None:
         rest = [name for name in names if name != (axis or "sequence")]
-        batch = "batch" if "batch" in rest else rest[0] if len(rest) == 1 < len(names) else None
+        alone = len(rest) == 1 and (placed or len(names) > 1)
+        batch = "batch" if "batch" in rest else rest[0] if alone else None
     axis = axis or find_time_axis(contract, batch or "batch")
     contract = replace(contract, states=(*contract.states, *_pairs(contract, states, batch)))
     return _name_outputs(whole, contract, axis, batch), batch
@@ -220,10 +225,18 @@ def _set_shapes(model: ir.Model, contract: GraphContract) -> None:
         values[spec.name].shape = onnx_ir.Shape(list(spec.dims))
 
 
-def _cases(whole: Session, contract: GraphContract, axis: str, batch: str | None) -> Iterator[Case]:
-    """Random inputs with the answers of the whole-sequence graph, at sizes that it takes."""
+def _cases(
+    whole: Session, contract: GraphContract, time: tuple[str, int | None], batch: str | None
+) -> Iterator[Case]:
+    """Random inputs with the answers of the whole-sequence graph, at sizes that it takes.
+
+    ``time`` is the axis' name, and its length where the file takes no other.
+    """
+    axis, length = time
     for number, (rows, steps) in enumerate(_SIZES):
         sizes = _sizes(contract, axis, batch, rows, steps)
+        if length is not None:
+            sizes[axis] = length
         inputs = random_inputs(contract, sizes, np.random.default_rng([_SEED, number]))
         for spec in contract.inputs:
             if spec.lengths_of is not None:

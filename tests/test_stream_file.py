@@ -137,6 +137,25 @@ def test_declared_states_are_carried(tmp_path: Path) -> None:
     np.testing.assert_allclose(in_pieces(found.path, x, [2, 7]), truth, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("dynamic", [{}, {"x": {0: "rows"}, "y": {0: "rows"}}])
+def test_file_for_one_length_streams_by_the_place_of_time(
+    tmp_path: Path, dynamic: dict[str, Any]
+) -> None:
+    path = tmp_path / "fixed.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Filtered(), (torch.zeros(2, 7, 5),), path, dynamo=False, input_names=["x"],
+            output_names=["y"], dynamic_axes=dynamic,
+        )  # fmt: skip
+    found = rnn_edge.derive_stream(path, axis="x.1")
+    x = np.random.default_rng(0).standard_normal((2, 19, 5)).astype(np.float32)
+    with torch.no_grad():
+        truth = Filtered().double()(torch.from_numpy(x).double())
+    # A stream of it goes on as long as it likes.
+    np.testing.assert_allclose(in_pieces(found.path, x, [1, 3, 15]), truth, rtol=0, atol=2e-6)
+
+
 def test_a_model_that_looks_ahead_is_refused_and_nothing_written(tmp_path: Path) -> None:
     path = save(Backwards(), tmp_path / "b.onnx", "sequence", "batch")
     with pytest.raises(StreamError, match="direction is bidirectional"):

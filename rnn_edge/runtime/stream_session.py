@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -229,8 +230,11 @@ class StreamSession:
         if rows is None:
             return list(range(self.batch))
         try:
-            chosen = sorted({int(row) for row in ([rows] if isinstance(rows, int) else rows)})
-        except (TypeError, ValueError):
+            given = list(rows) if isinstance(rows, Iterable) else [rows]
+            # A mask would pass for the rows 0 and 1.
+            wrong = any(isinstance(row, bool | np.bool_) for row in given)
+            chosen = [-1] if wrong else sorted({operator.index(row) for row in given})
+        except TypeError:
             chosen = [-1]
         if chosen and not 0 <= chosen[0] <= chosen[-1] < self.batch:
             raise InputError(

@@ -364,7 +364,9 @@ def test_a_run_that_fails_leaves_the_stream_as_it_was(bundles, quick):
     np.testing.assert_allclose(stream.push(x[:, 3:])[0], answer("LSTM", x)[:, 3:], atol=EPSILON)
 
 
-@pytest.mark.parametrize("rows", [3, -1, [0, 3], "ab", [None]])
+@pytest.mark.parametrize(
+    "rows", [3, -1, [0, 3], "ab", [None], 1.5, [1.5], True, [True, False, True]]
+)
 def test_rows_that_are_not_there_cannot_reset(bundles, rows):
     with pytest.raises(InputError, match="rows must be numbers from 0 to 2"):
         StreamSession(bundles["GRU", True, False], batch=3).reset(rows)

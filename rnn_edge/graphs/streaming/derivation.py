@@ -51,6 +51,8 @@ class Derivation:
         self.in_step = False
         # Axes that hold several rows of each sequence, and the sizes that they are merged of.
         self.merged_rows = find_merged_rows(model.graph, batch) if batch else {}
+        # The rows of a graph whose batch has no name.
+        self._rows: int | str | None = 1
         self._constants: dict[Any, ir.Value] = {}
         self._seen: dict[int, ir.Value] = {}
         self._names = {value.name for value in _all_values(model.graph)}
@@ -272,6 +274,8 @@ class Derivation:
         self.graph.inputs.append(value)
         if batch_axis is None:
             self.in_step = True
+        elif self.batch is None:
+            self._tell_rows(dims[batch_axis])
         self._pending = (name, value, batch_axis, split)
         if initial is None and self.always_reset:
             initial = self.constant(np.zeros((), np.dtype(dtype)))
@@ -279,6 +283,12 @@ class Derivation:
             initial = self._split(initial, self._reshaped(value, merged), split)
         current = value if initial is None else self.cleared(value, dims, batch_axis, initial)
         return current if split is None else self._reshaped(current, merged)
+
+    def _tell_rows(self, rows: int | str | None) -> None:
+        """A state has a fixed number of rows, which those before it may not have told."""
+        self._rows = rows
+        if self.reset is not None:
+            self.reset.shape = ir.Shape([rows])
 
     def _split_rows(
         self, dims: Sequence[int | str | None], batch_axis: int | None
@@ -361,7 +371,7 @@ class Derivation:
     def _starts(self, batch_axis: int | None, dims: Sequence[int | str | None]) -> ir.Value:
         """Where a row starts anew, to be broadcast over a state."""
         if self.reset is None:
-            rows = self.batch or (1 if batch_axis is None else dims[batch_axis])
+            rows = self.batch or self._rows
             self.reset = ir.val(self.name_for(RESET), ir.DataType.BOOL, ir.Shape([rows]))
         if batch_axis is None:
             first = self.slice_frames(self.reset, 0, 0, 1)

@@ -21,13 +21,7 @@ def loosen(
     """
     if any(axis in spec.dims for spec in contract.inputs) or "." not in axis:
         return contract, axis, None
-    places = [_place(contract, each.strip()) for each in axis.split(",")]
-    sizes = {contract.input(name).dims[place] for name, place in places}
-    length = sizes.pop()
-    if sizes or not isinstance(length, int):
-        raise StreamError(
-            f"axes of time must have one fixed length, {axis} have not. Name one axis a tensor."
-        )
+    places, length = _places(contract, axis)
     taken = {dim for spec in contract.inputs for dim in spec.dims}
     name = _NAME if _NAME not in taken else f"{_NAME}.1"
     values = {value.name: value for value in model.graph.inputs}
@@ -40,6 +34,24 @@ def loosen(
         values[spec.name].shape = ir.Shape(dims)
         inputs.append(replace(spec, dims=tuple(dims)))
     return replace(contract, inputs=tuple(inputs)), name, length
+
+
+def length_at(contract: GraphContract, axis: str) -> int | None:
+    """The length of the sequences where ``axis`` is a place, None where it is a name."""
+    named = any(axis in spec.dims for spec in contract.inputs) or "." not in axis
+    return None if named else _places(contract, axis)[1]
+
+
+def _places(contract: GraphContract, axis: str) -> tuple[list[tuple[str, int]], int]:
+    """Where inputs have time, and how much of it."""
+    places = [_place(contract, each.strip()) for each in axis.split(",")]
+    sizes = {contract.input(name).dims[place] for name, place in places}
+    length = sizes.pop()
+    if sizes or not isinstance(length, int):
+        raise StreamError(
+            f"axes of time must have one fixed length, {axis} have not. Name one axis a tensor."
+        )
+    return places, length
 
 
 def _place(contract: GraphContract, text: str) -> tuple[str, int]:
