@@ -19,6 +19,8 @@ _SEED = 29
 _TRIALS: tuple[tuple[tuple[int, ...], dict[str, float]], ...] = (
     ((5, 1, 3), {"temperature": 0, "max_new": 9}),
     ((1,), {"temperature": 0, "max_new": 1}),
+    ((3,), {"temperature": 0, "max_new": 7}),
+    ((6,), {"temperature": 0.9, "top_k": 4, "max_new": 6}),
     ((2, 7), {"temperature": 1.3, "max_new": 12}),
     ((4, 4, 2, 9), {"temperature": 0.8, "top_k": 5, "top_p": 0.9, "max_new": 8}),
 )

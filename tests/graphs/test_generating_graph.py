@@ -101,6 +101,64 @@ def test_a_row_alone_writes_what_it_writes_in_a_batch(case: Any) -> None:
         assert alone["generated"].tolist() == together["generated"][row : row + 1].tolist()
 
 
+@pytest.mark.parametrize("count", [1, 2, 17])
+def test_a_row_alone_writes_what_eager_torch_writes(case: Any, count: int) -> None:
+    module, _, session = case
+    for row, length in enumerate(LENGTHS):
+        prompt = PROMPTS[row : row + 1, :length]
+        lengths = LENGTHS[row : row + 1]
+        found = session.run_named(
+            {"tokens": prompt, "lengths": lengths, "temperature": 0.0, "max_new": count}
+        )
+        expected = eager_greedy(module, prompt[0].tolist(), count)
+        assert found["generated"].tolist() == [expected]
+        assert found["generated_lengths"].tolist() == [count]
+
+
+def test_a_row_alone_ends_where_it_ends_in_a_batch(case: Any) -> None:
+    _, bundle, session = case
+    free = session.run_named({"tokens": PROMPTS, "lengths": LENGTHS, "temperature": 0.0})
+    for row, length in enumerate(LENGTHS):
+        end = int(free["generated"][row, 3])
+        options = {"temperature": 0.0, "end": end, "max_new": 25}
+        start = {"tokens": PROMPTS, "lengths": LENGTHS}
+        alone = {"tokens": PROMPTS[row : row + 1, :length], "lengths": LENGTHS[row : row + 1]}
+        both = session.run_named({**start, **options})
+        found = session.run_named({**alone, **options})
+        written = int(both["generated_lengths"][row])
+        assert found["generated_lengths"].tolist() == [written]
+        assert found["generated"].tolist() == [both["generated"][row, :written].tolist()]
+        assert found["generated"][0, -1] == end
+        expected = both["log_probabilities"][row : row + 1, :written]
+        np.testing.assert_allclose(found["log_probabilities"], expected, atol=2e-5)
+        for pair in bundle.graph("generate").states:
+            if pair.input != "seed":
+                wanted = both[pair.output].take([row], pair.batch_axis)
+                np.testing.assert_allclose(found[pair.output], wanted, atol=2e-6)
+
+
+def bodies(graph: Any) -> list[ir.Graph]:
+    """Those of all Loops in a graph."""
+    found = []
+    for node in graph:
+        inner = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+        found += inner if node.op_type == "Loop" else []
+        for each in inner:
+            found += bodies(each)
+    return found
+
+
+def test_each_turn_computes_what_differs_from_turn_to_turn(case: Any) -> None:
+    """A row alone reads its first layer's products from a table."""
+    _, bundle, _ = case
+    loops = bodies(ir.load(bundle.graph_path("generate")).graph)
+    assert len(loops) == 5
+    read = [{value.name for node in body for value in node.inputs if value} for body in loops]
+    assert sum("temperature" in names or "top_p" in names for names in read) == 0
+    assert sum(any(str(n).endswith(".table") for n in names) for names in read) == 2
+    assert sum("embedding.weight" in names for names in read) == 3
+
+
 def test_going_on_from_a_state_gives_what_one_run_gives(case: Any) -> None:
     _, bundle, session = case
     contract = bundle.graph("generate")
@@ -219,7 +277,9 @@ def test_every_weight_stands_in_the_file_once(case: Any) -> None:
         if value.const_value is not None and value.const_value.size > SIZE
     ]
     weights = sum(p.numel() for p in module.parameters())
-    assert sum(tensor.size for tensor in large) <= weights
+    # Beside them a row of the first layer's gates for each id, and what stands for its weights.
+    gates = module.core.weight_ih_l0.shape[0]
+    assert sum(tensor.size for tensor in large) <= weights + (SIZE + 2) * gates
     assert all(
         not isinstance(node.graph, ir.Graph)
         or node.graph is generator.graph

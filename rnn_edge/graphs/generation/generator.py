@@ -1,12 +1,14 @@
 """A graph for chunks becomes one that reads prompts and writes what follows them, in one run.
 
-The model's own graph stands in it three times: for the part of the prompts that every row has, in
-a Loop over what longer prompts have left, and in the Loop that writes. The weights stand once.
+The model's own graph stands in it several times: for the part of the prompts that every row has, in
+a Loop over what longer prompts have left, and in Loops that write, one of them for a row alone. The
+weights stand once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +18,8 @@ from rnn_edge.contract import AxisLimits, GraphContract, StatePair, TensorSpec
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean
 from rnn_edge.graphs.generation.choice import MODULUS, draw, take_likeliest
+from rnn_edge.graphs.generation.embedding_table import fold_embeddings
+from rnn_edge.graphs.generation.invariants import hoist_invariants
 from rnn_edge.graphs.streaming.step import derive_step
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
@@ -78,6 +82,7 @@ def derive_generator(stream: Stream, never: Sequence[int] = ()) -> Stream:
     made = ir.Model(graph, ir_version=stream.model.ir_version, functions=functions)
     common.InlinePass()(made)
     clean(made)
+    hoist_invariants(made.graph)
     name_apart(made)
     return Stream(made, model.describe())
 
@@ -110,6 +115,7 @@ class _Model:
             )
         self.tokens, self.logits = read[0], logits
         self.vocabulary = int(logits.dims[2])
+        self.alone = fold_embeddings(derive_step(stream, rows=1), self.tokens.name)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -142,7 +148,11 @@ class _Model:
         if self.reset is not None:
             rows = writer.op("Shape", ids, start=0, end=1)
             no = ir.tensor(np.array([False]))
-            feed[self.reset.name] = writer.op("ConstantOfShape", rows, value=no)
+            feed[self.reset.name] = (
+                writer.constant([False], np.bool_)
+                if stream is self.alone
+                else writer.op("ConstantOfShape", rows, value=no)
+            )
         outputs = writer.call(stream, feed)
         return outputs[self.logits.name], [outputs[pair.output] for pair in self.states]
 
@@ -213,45 +223,110 @@ def _write_ids(
 ) -> dict[str, ir.Value]:
     """What the graph gives, by name.
 
-    The choice between likeliest and drawn is made once, before the loop: there are two.
+    The choices between likeliest and drawn, and between one row and several, are made once, before
+    the loop: there are four.
     """
     greedy = writer.op("LessOrEqual", inputs["temperature"], writer.constant(0.0, np.float32))
+    rows = writer.op("Shape", inputs[model.tokens.name], start=0, end=1)
+    one = writer.op("Squeeze", writer.op("Equal", rows, writer.constant([1])))
+    begun = _Begun(model, inputs, logits, states, mask)
+
+    def by(draws: bool) -> _Part:
+        return lambda inner: _either(
+            inner, one,
+            lambda inmost: _write_row(inmost, begun, draws),
+            lambda inmost: _write_rows(inmost, begun, draws),
+        )  # fmt: skip
+
+    return _either(writer, greedy, by(draws=False), by(draws=True))
+
+
+_Part = Callable[[Writer], dict[str, ir.Value]]
+
+
+def _either(writer: Writer, condition: ir.Value, yes: _Part, no: _Part) -> dict[str, ir.Value]:
+    """An If whose branches give the same names."""
     branches, names = {}, []
-    for branch, draws in (("then_branch", False), ("else_branch", True)):
+    for branch, write in (("then_branch", yes), ("else_branch", no)):
         inner = Writer(writer.weights)
-        found = _write_by(inner, model, inputs, logits, states, mask, draws)
+        found = write(inner)
         names = sorted(found)
         # A branch gives what its own nodes have made.
         ends = [inner.op("Identity", found[name]) for name in names]
         branches[branch] = ir.Graph([], ends, nodes=inner.nodes, name=branch)
-    outputs = writer.ops("If", [greedy], len(names), branches)
+    outputs = writer.ops("If", [condition], len(names), branches)
     return dict(zip(names, outputs, strict=True))
 
 
-def _write_by(
-    writer: Writer,
-    model: _Model,
-    inputs: Mapping[str, ir.Value],
-    logits: ir.Value,
-    states: Sequence[ir.Value],
-    mask: np.ndarray | None,
-    draws: bool,
-) -> dict[str, ir.Value]:
-    """As ``_write_ids``, in one of both ways: numbers are carried only where ids are drawn."""
-    end = inputs["end"]
+@dataclass(frozen=True)
+class _Begun:
+    """A model that has read its prompts: what it gave, and how to go on."""
 
-    def pick(to: Writer, logits: ir.Value, random: Sequence[ir.Value]) -> Sequence[ir.Value]:
-        if mask is not None:
-            logits = to.op("Add", logits, to.constant(mask, np.float32))
+    model: _Model
+    inputs: Mapping[str, ir.Value]
+    logits: ir.Value
+    states: Sequence[ir.Value]
+    mask: np.ndarray | None
+
+    def pick(
+        self, writer: Writer, logits: ir.Value, random: Sequence[ir.Value], draws: bool
+    ) -> Sequence[ir.Value]:
+        """Ids, their log-probabilities and, where ids are drawn, the numbers for the next ones."""
+        if self.mask is not None:
+            logits = writer.op("Add", logits, writer.constant(self.mask, np.float32))
         if not draws:
-            return to.ops("take_likeliest", [logits], 2, domain=take_likeliest.opset.domain)
-        options = [inputs[name] for name in ("temperature", "top_k", "top_p")]
-        return to.ops("draw", [logits, *options, *random], 3, domain=draw.opset.domain)
+            return writer.ops("take_likeliest", [logits], 2, domain=take_likeliest.opset.domain)
+        options = [self.inputs[name] for name in ("temperature", "top_k", "top_p")]
+        size = writer.constant([self.model.vocabulary])
+        return writer.ops("draw", [logits, size, *options, *random], 3, domain=draw.opset.domain)
 
-    start = writer.op("Mod", inputs[SEED.name], writer.constant(MODULUS - 1))
-    first, likelihood, *random = pick(writer, logits, [start])
+    def first(self, writer: Writer, draws: bool) -> tuple[ir.Value, Sequence[ir.Value], ir.Value]:
+        """The numbers to draw by, what pick() gives, and how many more ids there may be."""
+        start = writer.op("Mod", self.inputs[SEED.name], writer.constant(MODULUS - 1))
+        count = writer.op("Sub", self.inputs["max_new"], writer.constant(1))
+        return start, self.pick(writer, self.logits, [start], draws), count
+
+    def finals(self, values: Sequence[ir.Value]) -> dict[str, ir.Value]:
+        pairs = zip(self.model.states, values, strict=True)
+        return {pair.output: value for pair, value in pairs}
+
+
+def _write_row(writer: Writer, begun: _Begun, draws: bool) -> dict[str, ir.Value]:
+    """As ``_write_ids``, for one row: it has ended when the loop has."""
+    model, end = begun.model, begun.inputs["end"]
+    start, (first, likelihood, *random), count = begun.first(writer, draws)
+    runs = writer.op("Squeeze", writer.op("Not", writer.op("Equal", first, end)))
+
+    number = variable("number", ir.DataType.INT64, [])
+    goes_on = variable("goes_on", ir.DataType.BOOL, [])
+    token = variable("token", ir.DataType.INT64, [1])
+    drawn = [variable("random", ir.DataType.INT64, [1])] if draws else []
+    before = _state_variables(model)
+    inner = Writer(writer.weights)
+    flat = len(model.alone.contract.input(model.tokens.name).dims) == 1
+    ids = token if flat else inner.op("Unsqueeze", token, inner.constant([1]))
+    found, after = model.call(inner, model.alone, ids, before)
+    found = inner.op("Reshape", found, inner.constant([1, -1]))
+    chosen, inner_likelihood, *next_random = begun.pick(inner, found, drawn, draws)
+    still = inner.op("Squeeze", inner.op("Not", inner.op("Equal", chosen, end)))
+    carried = [chosen, *next_random, *after]
+    outputs = [still, *carried, inner.op("Identity", chosen), inner_likelihood]
+    body = _body(inner, [number, goes_on, token, *drawn, *before], outputs)
+    results = writer.repeat(count, runs, [first, *random, *begun.states], body)
+    generated = _in_rows(writer, first, results[-2])
+    return {
+        "generated": generated,
+        "log_probabilities": _in_rows(writer, likelihood, results[-1]),
+        "generated_lengths": writer.op("Shape", generated, start=1, end=2),
+        SEED_AFTER.name: results[1] if draws else start,
+    } | begun.finals(results[len(carried) - len(begun.states) : len(carried)])
+
+
+def _write_rows(writer: Writer, begun: _Begun, draws: bool) -> dict[str, ir.Value]:
+    """As ``_write_ids``, in one of both ways: numbers are carried only where ids are drawn."""
+    model, end = begun.model, begun.inputs["end"]
+    start, (first, likelihood, *random), count = begun.first(writer, draws)
     runs = writer.op("Not", writer.op("Equal", first, end))
-    count = writer.op("Sub", inputs["max_new"], writer.constant(1))
 
     number = variable("number", ir.DataType.INT64, [])
     goes_on = variable("goes_on", ir.DataType.BOOL, [])
@@ -263,7 +338,7 @@ def _write_by(
     ids = inner.op("Unsqueeze", token, inner.constant([1]))
     found, after = model.call(inner, model.step, ids, before)
     found = inner.op("Squeeze", found, inner.constant([1]))
-    chosen, inner_likelihood, *next_random = pick(inner, found, drawn)
+    chosen, inner_likelihood, *next_random = begun.pick(inner, found, drawn, draws)
     chosen = inner.op("Where", running, chosen, token)
     next_random = [
         inner.op("Where", running, new, old) for new, old in zip(next_random, drawn, strict=True)
@@ -275,11 +350,10 @@ def _write_by(
     outputs = [_any_running(inner, still), *carried, *collected]
     body = _body(inner, [number, goes_on, token, *drawn, running, *before], outputs)
     results = writer.repeat(
-        count, _any_running(writer, runs), [first, *random, runs, *states], body
+        count, _any_running(writer, runs), [first, *random, runs, *begun.states], body
     )
     last = len(carried)
     more, more_likely, more_running = results[last:]
-    states_after = results[last - len(states) : last]
     return {
         "generated": _in_rows(writer, first, more),
         "log_probabilities": _in_rows(
@@ -287,7 +361,7 @@ def _write_by(
         ),
         "generated_lengths": _count(writer, first, more_running),
         SEED_AFTER.name: results[1] if draws else start,
-    } | {pair.output: value for pair, value in zip(model.states, states_after, strict=True)}
+    } | begun.finals(results[last - len(begun.states) : last])
 
 
 def _any_running(writer: Writer, running: ir.Value) -> ir.Value:
