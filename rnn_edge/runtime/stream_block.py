@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rnn_edge.runtime.pool_quick import QuickPool, quick_pool
 from rnn_edge.runtime.stream_batch import StreamBatch
 from rnn_edge.runtime.stream_form import Shapes, StreamForm
 from rnn_edge.runtime.stream_graph import StreamGraph
@@ -109,6 +110,15 @@ class Block:
                 row.origin, row.frames = None, 0
             row.frames += plan.frames
         return self._split(answers, tasks)
+
+    def quick(self, tasks: Sequence[Task]) -> QuickPool | None:
+        """What runs such tasks again in one go, where they are all that is here."""
+        batch = self._batch
+        if batch is None or not len(tasks) == len(self._rows) == len(self._place) == batch.rows:
+            return None
+        places = [self._place[task.row.id] for task in tasks]
+        plan = batch.plan(self._shapes(tasks))
+        return quick_pool(self._form, batch, plan, [task.row.id for task in tasks], places)
 
     def state(self, row: Row) -> dict[str, np.ndarray]:
         """What ``StreamSession.state`` would give for this stream."""

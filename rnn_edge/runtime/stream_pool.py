@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, RLock
@@ -14,6 +14,7 @@ import numpy as np
 from rnn_edge.bundle import Bundle
 from rnn_edge.contract import AxisLimits, GraphContract
 from rnn_edge.errors import InputError
+from rnn_edge.runtime.pool_quick import QuickPool
 from rnn_edge.runtime.stream_block import Block, Row, Task
 from rnn_edge.runtime.stream_form import values_surely_fit
 from rnn_edge.runtime.stream_graph import StreamGraph
@@ -80,6 +81,8 @@ class StreamPool:
         self._next = 0
         # Dtypes of chunks that were found right, by kind of stream and shapes.
         self._fitting: dict[Hashable, list[np.dtype]] = {}
+        # Runs the chunks of one more push_many; nothing may have come between.
+        self._quick: QuickPool | None = None
         # Taken in this order: runs and rows, then queues and the list of streams.
         self._running = RLock()
         self._lock = Lock()
@@ -135,6 +138,7 @@ class StreamPool:
                 None if fresh else number,
             )
             stream = _Stream(row, self._kind(row), sizes)
+            self._quick = None
             self._streams[number] = stream
             self._joining.append(stream)
         return number
@@ -146,6 +150,7 @@ class StreamPool:
             found = self._streams.get(stream)
             if found is None:
                 raise _unknown(stream)
+            self._quick = None
             found.queue.append((arrays, found.start))
             found.start = False
 
@@ -177,6 +182,16 @@ class StreamPool:
         A chunk is an array, a tuple of arrays in the contract's order or a mapping by name. Nothing
         runs when one of them does not fit, or when a stream has chunks that wait.
         """
+        with self._running:
+            again = self._quick
+            if again is not None:
+                answers = again(chunks)
+                if answers is not None:
+                    return answers
+        return self._push_checked(chunks)
+
+    def _push_checked(self, chunks: Mapping[int, Any]) -> dict[int, list[np.ndarray]]:
+        """As ``push_many``, with every check that has a message."""
         checked = self._surely_checked(chunks)
         alike = checked is not None and not self._form.in_step and not self._form.shared_chunk
         if checked is None:
@@ -199,17 +214,30 @@ class StreamPool:
                     tasks.append(Task(stream.row, arrays, stream.start))
                 for number in checked:
                     self._streams[number].start = False
+                self._quick = None
             answers, refused = self._run(tasks, alike=alike)
             if refused:
                 self._finished |= answers
                 raise refused[0]
+            if alike:
+                self._keep_way(tasks)
             return {number: answers[number] for number in checked}
+
+    def _keep_way(self, tasks: Sequence[Task]) -> None:
+        """Let the next call of the same streams go the shortest way."""
+        with self._lock:
+            streams = [self._streams.get(task.row.id) for task in tasks]
+            still = all(each is not None and not each.queue and not each.start for each in streams)
+            if still and len(tasks) <= self._most and not self._joining:
+                block = self._blocks[self._streams[tasks[0].row.id].kind]
+                self._quick = block.quick(tasks)
 
     def reset(self, stream: int) -> None:
         """Let a stream start anew with the next chunk that is pushed; those that wait run first."""
         with self._lock:
             if stream not in self._streams:
                 raise _unknown(stream)
+            self._quick = None
             self._streams[stream].start = True
 
     def state(self, stream: int) -> dict[str, np.ndarray]:
@@ -231,6 +259,7 @@ class StreamPool:
         with self._running:
             self._admit()
             with self._lock:
+                self._quick = None
                 found = self._streams.pop(stream, None)
                 if found is None:
                     raise _unknown(stream)

@@ -11,6 +11,7 @@ from rnn_edge import StreamPool, StreamSession
 from rnn_edge.bundle import Bundle
 from rnn_edge.contract import AxisLimits
 from rnn_edge.errors import InputError
+from rnn_edge.runtime import stream_block
 from rnn_edge.runtime.stream_plan import Plan
 
 KINDS = ("LSTM", "GRU")
@@ -474,3 +475,118 @@ def test_threads_may_each_push_many(bundles):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.fixture
+def quick_runs(monkeypatch) -> list[bool]:
+    """Whether each call of what runs the same streams again did so."""
+    found: list[bool] = []
+    made = stream_block.quick_pool
+
+    def watched(*arguments):
+        push = made(*arguments)
+
+        def watch(chunks):
+            answers = push(chunks)
+            found.append(answers is not None)
+            return answers
+
+        return push and watch
+
+    monkeypatch.setattr(stream_block, "quick_pool", watched)
+    return found
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_streams_again_give_their_own_answers_whatever_comes_between(
+    bundles, kind, reset, quick_runs
+):
+    random = np.random.default_rng(11)
+    bundle = bundles[kind, reset]
+    pool = StreamPool(bundle)
+    alone = {pool.open(): StreamSession(bundle) for _ in range(5)}
+
+    def push(streams, size=1, chunks=None):
+        chunks = chunks or {stream: frames(random, size) for stream in streams}
+        found = pool.push_many(chunks)
+        assert list(found) == list(chunks)
+        for stream, chunk in chunks.items():
+            for own, expected in zip(found[stream], alone[stream].push(chunk), strict=True):
+                np.testing.assert_array_equal(own, expected)
+
+    def waits(stream):
+        chunk = frames(random, 1)
+        pool.push(stream, chunk)
+        for own, expected in zip(pool.run_ready()[stream], alone[stream].push(chunk), strict=True):
+            np.testing.assert_array_equal(own, expected)
+
+    def starts(stream):
+        pool.reset(stream)
+        alone[stream].reset()
+
+    def comes():
+        alone[pool.open()] = StreamSession(bundle)
+
+    def goes(stream):
+        pool.close(stream)
+        del alone[stream]
+
+    def refused(wrong):
+        chunks = {stream: frames(random, 1) for stream in alone}
+        chunks[next(iter(alone))] = wrong
+        with pytest.raises(InputError):
+            pool.push_many(chunks)
+
+    def moves(stream):
+        alone[stream].state = pool.state(stream)
+
+    for between in (
+        lambda: None,
+        lambda: push(list(alone)[:3]),
+        lambda: push(alone, 3),
+        lambda: waits(2),
+        lambda: starts(1),
+        comes,
+        lambda: goes(0),
+        lambda: refused(np.full((1, 1, stream_bundles.FEATURES), np.nan, np.float32)),
+        lambda: refused(np.zeros((1, 1, stream_bundles.FEATURES), np.float64)),
+        lambda: refused(np.zeros((2, 1, stream_bundles.FEATURES), np.float32)),
+        lambda: moves(3),
+    ):
+        for order in (list(alone), list(alone)[::-1]):
+            for _ in range(3):
+                push(order)
+        between()
+        push(list(alone)[::-1])
+    assert sum(quick_runs) > 30
+
+
+def test_answers_of_the_same_streams_again_are_arrays_of_their_own(bundles):
+    pool = StreamPool(bundles["GRU", False])
+    streams = [pool.open() for _ in range(4)]
+    random = np.random.default_rng(12)
+    kept = []
+    for _ in range(5):
+        found = pool.push_many({stream: frames(random, 1) for stream in streams})
+        kept += [(array, array.copy()) for arrays in found.values() for array in arrays]
+    for array, copy in kept:
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_the_same_streams_again_are_refused_where_one_waits_or_has_ended(bundles, quick_runs):
+    pool = StreamPool(bundles["GRU", False])
+    chunks = {pool.open(): frames(np.random.default_rng(13), 1) for _ in range(4)}
+    for _ in range(4):
+        pool.push_many(chunks)
+    assert quick_runs[-1]
+    pool.push(2, chunks[2])
+    with pytest.raises(InputError, match="stream 2 must have no chunks that wait"):
+        pool.push_many(chunks)
+    pool.run_ready()
+    for _ in range(4):
+        pool.push_many(chunks)
+    assert quick_runs[-1]
+    pool.close(3)
+    with pytest.raises(InputError, match="stream must be one that is open, got 3"):
+        pool.push_many(chunks)
