@@ -15,22 +15,40 @@ from rnn_edge.rendering import render_folder
 _PROGRAM = ("main.c", "CMakeLists.txt", "README.md")
 
 
+# What reads the files of each kind of front end, and says what a pipeline answers.
+_READERS = {
+    "series": ("table",),
+    "characters": ("pipeline",),
+    "image": ("pipeline", "pictures"),
+    "picture": ("pipeline", "pictures"),
+    "clip": ("pipeline", "pictures"),
+    "audio": ("pipeline", "sound"),
+}
+
+
 def write(source: Bundle | Path, folder: Path) -> dict[str, Any]:
     program = Program(require_bundle(source, "c"))
-    write_files(folder, _all_files(program))
+    values = native_values(program)
+    core = core_files(program)
+    values["sources"] = source_names(core)
+    rendered = render_folder(TEMPLATES / "c", values)
+    write_files(folder, core | {name: rendered[name] for name in _PROGRAM})
     copy_bundle(program.bundle, folder)
     return {}
 
 
 def core_files(program: Program) -> dict[str, str]:
     """The sources without main(), for programs in other languages that call them."""
-    return {name: text for name, text in _all_files(program).items() if name not in _PROGRAM}
+    values = native_values(program) | {"sources": ()}
+    files = native_files(program) | render_folder(TEMPLATES / "c", values)
+    used = {*_READERS.get(program.kind or "", ()), *(("generation",) if program.generates else ())}
+    optional = {"generation", *(name for names in _READERS.values() for name in names)} - used
+    return {
+        name: text
+        for name, text in files.items()
+        if name not in _PROGRAM and name.partition(".")[0] not in optional
+    }
 
 
-def _all_files(program: Program) -> dict[str, str]:
-    files = native_files(program) | render_folder(TEMPLATES / "c", native_values(program))
-    if program.kind is None:
-        del files["front_end.c"], files["front_end.h"]
-    if not program.generates:
-        del files["generation.c"], files["generation.h"]
-    return files
+def source_names(files: dict[str, str]) -> list[str]:
+    return sorted(name for name in files if name.endswith(".c"))

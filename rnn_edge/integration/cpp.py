@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_edge.bundle import Bundle
-from rnn_edge.integration.c import core_files
+from rnn_edge.integration.c import core_files, source_names
 from rnn_edge.integration.integration import require_bundle
 from rnn_edge.integration.native import native_values
 from rnn_edge.integration.program import TEMPLATES, Program, copy_bundle, write_files
@@ -24,6 +24,7 @@ def write(source: Bundle | Path, folder: Path) -> dict[str, Any]:
     program = Program(require_bundle(source, "cpp"))
     values = native_values(program) | {"cpp_types": _TYPES}
     core = {f"{_CORE}/{name}": text for name, text in core_files(program).items()}
+    values["sources"] = source_names(core)
     write_files(folder, core | render_folder(TEMPLATES / "cpp", values))
     copy_bundle(program.bundle, folder)
     return {}

@@ -9,18 +9,19 @@ _SHARED = ("bundle.js", "feed.js", "model.js", "self_test.js", "tensor_file.js")
 
 
 def library(program: Program) -> dict[str, str]:
-    """The text of each file by its name; front end and decoder are those of the contract."""
+    """The text of each file by its name; what stands around the graph is that of the contract."""
     place = TEMPLATES / "javascript"
     sources = {name: name for name in _SHARED}
-    if program.kind is not None:
-        sources["front_end.js"] = f"front_ends/{program.kind}.js"
+    if program.kind == "series":
+        sources["front_end.js"] = "front_ends/series.js"
+        sources["decoder.js"] = f"decoders/{program.decoder_kind}.js"
+        if program.decoder_kind == "labels":
+            sources["softmax.js"] = "decoders/softmax.js"
+    elif program.kind is not None:
+        sources["pipeline.js"] = "pipeline.js"
     if program.generates:
         sources["generation.js"] = "generation.js"
-    elif program.kind is not None:
-        sources["decoder.js"] = f"decoders/{program.decoder_kind}.js"
-    if program.generates or program.decoder_kind == "labels":
-        sources["softmax.js"] = "decoders/softmax.js"
     files = {name: (place / source).read_text("utf-8") for name, source in sources.items()}
-    if program.kind is not None and not program.generates:
+    if program.kind == "series":
         files["answer.js"] = render(place / "answer.js.jinja", program.values())
     return files

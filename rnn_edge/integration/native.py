@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnn_edge.contract import (
-    CharacterFrontEnd,
     GraphContract,
     LabelDecoder,
-    NextCharacterDecoder,
     SeriesFrontEnd,
     TensorSpec,
     ValueDecoder,
@@ -21,7 +19,7 @@ from rnn_edge.rendering import render_folder
 # As contract.h says; more than any graph of ours has had.
 _MOST_AXES = 8
 _MOST_TENSORS = 256
-_NO_C_TYPE = ("float16", "string")
+_NO_C_TYPE = ("float16",)
 
 
 def native_files(program: Program) -> dict[str, str]:
@@ -32,34 +30,34 @@ def native_files(program: Program) -> dict[str, str]:
 
 
 def _graphs(program: Program) -> dict[str, GraphContract]:
-    """Those that a native program calls: it has its own loop to generate."""
+    """Those that a native program calls: the pipeline where that reads what a person has."""
     graphs = program.bundle.contract.graphs
-    return {name: graphs[name] for name in ("model", "stream", "step") if name in graphs}
+    asked = ("pipeline",) if _asks(program) else ()
+    return {name: graphs[name] for name in ("model", "stream", "step", *asked) if name in graphs}
+
+
+def _asks(program: Program) -> bool:
+    return program.kind not in (None, "series")
 
 
 def native_values(program: Program) -> dict[str, Any]:
     contract, evidence = program.bundle.contract, program.bundle.evidence
     front_end, decoder = contract.front_end, contract.decoder
-    text = front_end if isinstance(front_end, CharacterFrontEnd) else None
     series = front_end if isinstance(front_end, SeriesFrontEnd) else None
     names: Sequence[str] = ()
     if isinstance(decoder, LabelDecoder):
         names = decoder.labels
     elif isinstance(decoder, ValueDecoder):
         names = decoder.columns
-    elif isinstance(decoder, NextCharacterDecoder) and text:
-        names = text.vocabulary
     return program.values() | {
         "graphs": [
             (name, graph, _axes(graph), _noises(evidence, name, graph))
             for name, graph in _graphs(program).items()
         ],
         "files": [(name, entry["sha256"]) for name, entry in evidence["files"].items()],
-        "characters": sorted_characters(text.vocabulary) if text else (),
-        "unknown": text.unknown if text else 0,
+        "asks": _asks(program),
         "columns": series.columns if series else program.plain_columns,
         "names": names,
-        "never": decoder.never if isinstance(decoder, NextCharacterDecoder) else (),
         "c_string": c_string,
         "place": _place,
         "shape_of": _shape_of,
@@ -76,11 +74,6 @@ def c_string(text: str) -> str:
     return f'"{"".join(parts)}"'
 
 
-def sorted_characters(vocabulary: Sequence[str]) -> list[tuple[int, int]]:
-    """(code point, id), sorted; entries that are no single character stand in no text."""
-    return sorted((ord(entry), id) for id, entry in enumerate(vocabulary) if len(entry) == 1)
-
-
 def _axes(graph: GraphContract) -> list[str]:
     """The dynamic axes of the inputs first, then those that only outputs have."""
     dims = [dim for spec in (*graph.inputs, *graph.outputs) for dim in spec.dims]
@@ -89,7 +82,7 @@ def _axes(graph: GraphContract) -> list[str]:
 
 def _noises(evidence: Any, name: str, graph: GraphContract) -> dict[str, float]:
     """What each output lost at the export; a state, of which that is not known, as the worst."""
-    report = evidence.get("parity" if name == "model" else "stream") or {}
+    report = evidence.get("stream" if name in ("stream", "step") else "parity") or {}
     known = {output["name"]: float(output["noise"]) for output in report.get("outputs", ())}
     worst = max(known.values(), default=0.0)
     return {spec.name: known.get(spec.name, worst) for spec in graph.outputs}

@@ -17,6 +17,8 @@ def write(source: Bundle | Path, folder: Path) -> dict[str, Any]:
     files = render_folder(TEMPLATES / "node", program.values())
     if program.stream is None:
         del files["transform.js"]
+    if program.kind not in ("image", "picture", "clip", "audio"):
+        del files["files.js"]
     files |= {f"lib/{name}": text for name, text in library(program).items()}
     write_files(folder, files)
     copy_bundle(program.bundle, folder)

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rnn_edge.bundle import Bundle
-from rnn_edge.contract import GraphContract, NextCharacterDecoder
+from rnn_edge.contract import GraphContract, NextCharacterDecoder, SeriesFrontEnd
 from rnn_edge.runtime.stream_form import StreamForm
 
 TEMPLATES = Path(__file__).parent / "templates"
 BUNDLE_FOLDER = "bundle"
-# What the programs of all hosts can read and say.
-FRONT_ENDS = ("characters", "series", "image")
-DECODERS = ("plain", "labels", "values", "next-character")
+# What programs read into pipeline.onnx, which says all the rest.
+FRONT_ENDS = ("characters", "image", "picture", "clip", "audio")
+# What they say themselves of rows of numbers, which they read step by step too.
+DECODERS = ("plain", "labels", "values")
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,20 @@ class Program:
         return StreamForm.of(self.bundle.graph("stream"))
 
     @property
+    def whole(self) -> GraphContract | None:
+        """The graph from what a person has to what a person reads; None where there is none."""
+        return self.bundle.contract.graphs.get("pipeline")
+
+    @property
     def kind(self) -> str | None:
         """The front end's kind; ``series`` for plain rows of numbers, None where the program cannot
         read files into the inputs or say what the outputs mean: then it takes and gives arrays."""
         front_end = self.bundle.contract.front_end
-        if self.decoder_kind not in DECODERS:
+        if isinstance(front_end, SeriesFrontEnd) or self.plain_columns:
+            return "series" if self.decoder_kind in DECODERS else None
+        if front_end is None or self.whole is None:
             return None
-        if front_end is not None:
-            return front_end.kind if front_end.kind in FRONT_ENDS else None
-        return "series" if self.plain_columns else None
+        return front_end.kind if front_end.kind in FRONT_ENDS else None
 
     @property
     def plain_columns(self) -> tuple[str, ...]:
@@ -66,7 +72,9 @@ class Program:
 
     @property
     def generates(self) -> bool:
-        return isinstance(self.bundle.contract.decoder, NextCharacterDecoder)
+        """Whether it goes on from a text."""
+        decoder = self.bundle.contract.decoder
+        return self.whole is not None and isinstance(decoder, NextCharacterDecoder)
 
     @property
     def decoder_kind(self) -> str:
@@ -78,14 +86,6 @@ class Program:
         """The bundle's name as the languages and their package managers take it."""
         return re.sub(r"[^a-z0-9]+", "_", self.bundle.name.lower()).strip("_") or "model"
 
-    @property
-    def texts_whole(self) -> tuple[str, ...]:
-        """What the graph gives that takes texts as strings and nothing else; () without one."""
-        whole = self.bundle.contract.graphs.get("pipeline")
-        if whole is None or [spec.dtype for spec in whole.inputs] != ["string"]:
-            return ()
-        return tuple(spec.name for spec in whole.outputs)
-
     def values(self) -> dict[str, Any]:
         """What templates may use."""
         form = self.stream
@@ -96,10 +96,9 @@ class Program:
             "contract": self.bundle.contract,
             "graph": self.graph,
             "kind": self.kind,
-            "reads": "pixels" if self.kind == "image" else "text",
             "plain_columns": self.plain_columns,
             "generates": self.generates,
-            "texts_whole": self.texts_whole,
+            "whole": self.whole,
             "decoder_kind": self.decoder_kind,
             "streams": form is not None,
             "chunk": form.chunk if form else (),

@@ -54,7 +54,7 @@ def write(source: Bundle | Path, folder: Path) -> dict[str, Any]:
         "max_candidates": MAX_CANDIDATES,
         "idle": IDLE_MICROSECONDS,
         "shortest": shortest,
-        "front_end": program.kind or "none",
+        "front_end": bundle.contract.front_end.kind if bundle.contract.front_end else "none",
     }
     files = render_folder(TEMPLATES / "triton", values)
     files[f"{program.identifier}/config.pbtxt"] = files.pop("config.pbtxt")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from rnn_edge.contract import (
     ValueDecoder,
 )
 from rnn_edge.graphs.generation.choice import MODULUS, MULTIPLIER
-from rnn_edge.integration.native import c_string, sorted_characters
+from rnn_edge.integration.native import c_string
 from rnn_edge.integration.program import TEMPLATES
 from rnn_edge.rendering import render_folder
 
@@ -75,3 +75,8 @@ class Words:
             "c_string": c_string,
             "has_words": bool(self),
         }
+
+
+def sorted_characters(vocabulary: Sequence[str]) -> list[tuple[int, int]]:
+    """(code point, id), sorted; entries that are no single character stand in no text."""
+    return sorted((ord(entry), id) for id, entry in enumerate(vocabulary) if len(entry) == 1)

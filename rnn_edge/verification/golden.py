@@ -32,7 +32,7 @@ def write_golden_set(
     place.mkdir()
     for kind, tensors in (("input", inputs), ("output", outputs)):
         for index, (name, array) in enumerate(tensors.items()):
-            tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            tensor = numpy_helper.from_array(np.asarray(array, order="C"), name)
             (place / f"{kind}_{index}.pb").write_bytes(tensor.SerializeToString())
 
 

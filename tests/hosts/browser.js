@@ -19,6 +19,7 @@ await page.goto(url);
 const results = [];
 const steps = {
   fill: ([selector, text]) => page.fill(selector, text),
+  files: ([selector, ...paths]) => page.setInputFiles(selector, paths),
   click: ([selector]) => page.click(selector),
   wait: ([selector, text]) =>
     page.waitForFunction(

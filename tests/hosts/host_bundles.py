@@ -57,12 +57,16 @@ def task_module(name: str) -> tuple[nn.Module, Deployment]:
 
 
 def export_task(name: str, folder: Path) -> Bundle:
+    """Of NAME-portable, the pipeline takes code points."""
+    portable = name.endswith("-portable")
+    name = name.removesuffix("-portable")
     module, deployment = task_module(name)
     fields = {f.name: getattr(deployment, f.name) for f in dataclasses.fields(deployment)}
     if name not in CELLS and not deployment.states:
         # Those that look ahead do not stream: that is not found out here once more.
         fields["stream"] = False
-    return rnn_edge.export(module, fields.pop("args"), folder, task=name, **fields)
+    args = fields.pop("args")
+    return rnn_edge.export(module, args, folder, task=name, portable=portable, **fields)
 
 
 def export_tagger(folder: Path) -> Bundle:

@@ -60,12 +60,24 @@ def check_generation(program: Path, bundle: Bundle) -> None:
     folder = program.parents[1]
 
     def continued(temperature: str, seed: str) -> str:
-        how = ("generate", "The ", "30", temperature, "5", seed)
+        how = ("generate", "The ", "30", temperature, "5", "1", seed)
         return call(program, *how, "bundle", cwd=folder).stdout
 
     greedy = continued("0", "1")
     assert greedy == programs.greedy_text(bundle, "The ", 30) + "\n"
-    assert continued("1", "3") == continued("1", "3") != greedy
+    assert continued("0.8", "3") == programs.drawn_text(bundle, "The ", 30) + "\n" != greedy
+
+
+def check_raw(program: Path, bundle: Bundle, place: Path) -> None:
+    """A file of what a person has, whole and cut off, and the golden data of its pipeline."""
+    folder = program.parents[1]
+    assert "outputs right" in call(program, "self-test", "bundle", cwd=folder).stdout
+    programs.refuses_a_tampered_pipeline([program, "self-test", "bundle"], folder)
+    ours, theirs = programs.write_raw(bundle, place)
+    programs.check_raw(call(program, "run", theirs, "bundle", cwd=folder).stdout, bundle, ours)
+    if bundle.contract.front_end.kind != "characters":  # type: ignore[union-attr]
+        theirs.write_bytes(theirs.read_bytes()[:40])
+        assert " must " in call(program, "run", theirs, "bundle", cwd=folder, fails=True).stderr
 
 
 def check_refusals(program: Path, place: Path) -> None:

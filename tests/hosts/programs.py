@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from toolchain import call
 
 from rnn_edge.bundle import MANIFEST, Bundle
@@ -41,6 +43,59 @@ def write_image(bundle: Bundle, folder: Path) -> tuple[Path, Path]:
     for name in ("input.png", "input.pgm"):
         Image.fromarray(pixels).save(folder / name)
     return folder / "input.png", folder / "input.pgm"
+
+
+def write_raw(bundle: Bundle, folder: Path) -> tuple[Path, Path]:
+    """A file as Python reads it, and the same as a host program does: a text, sound or pictures."""
+    from PIL import Image
+
+    random = np.random.default_rng(2)
+    front_end: Any = bundle.contract.front_end
+    if front_end.kind == "characters":
+        (folder / "raw.txt").write_text(TEXT + " \U0001f600 e\u0301", encoding="utf-8")
+        return folder / "raw.txt", folder / "raw.txt"
+    if front_end.kind == "audio":
+        with wave.open(str(folder / "raw.wav"), "wb") as file:
+            file.setparams((2, 2, front_end.rate, 0, "NONE", ""))
+            file.writeframes(random.integers(-9000, 9000, 2 * 3000).astype("<i2").tobytes())
+        return folder / "raw.wav", folder / "raw.wav"
+    colour = front_end.kind == "picture"
+    shape = (front_end.height, front_end.width, *((3,) if colour else ()))
+    frames = random.integers(0, 256, (1 if colour else 5, *shape)).astype(np.uint8)
+    theirs = folder / ("raw.ppm" if colour else "raw.pgm")
+    with theirs.open("wb") as file:
+        for frame in frames:
+            Image.fromarray(frame).save(file, "PPM")
+    if colour:
+        Image.fromarray(frames[0]).save(folder / "raw.png")
+        return folder / "raw.png", theirs
+    ours = folder / "frames"
+    ours.mkdir()
+    for place, frame in enumerate(frames):
+        Image.fromarray(frame).save(ours / f"{place}.png")
+    return ours, theirs
+
+
+def check_raw(output: str, bundle: Bundle, ours: Path) -> None:
+    """``output``, a line of JSON, is what `rnn-edge run` says of the file ``ours``."""
+    told = json.loads(output)
+    answer: Any = python_answer(bundle, ours)
+    if "label" in told:
+        assert told["label"] == answer.rows()[0][0]
+        np.testing.assert_allclose(told["probabilities"], answer.probabilities, atol=2e-5)
+    elif "tags" in told:
+        assert tuple(told["tags"]) == answer.labels
+    else:
+        assert told.get("text", told.get("written")) == answer.text
+        (chance,) = answer.log_probabilities
+        assert told["log_probability"] == pytest.approx(chance, rel=2e-5, abs=2e-4)
+
+
+def python_answer(bundle: Bundle, path: Path) -> Any:
+    pipeline = Pipeline(bundle)
+    whole = pipeline.read_folder(path) if path.is_dir() else None
+    (answer,) = pipeline.answer([whole or pipeline.read(path.read_bytes(), path.name)])
+    return answer
 
 
 def right_answers(bundle: Bundle, path: Path) -> list[Any]:
@@ -82,6 +137,12 @@ def greedy_text(bundle: Bundle, prompt: str, length: int) -> str:
     return "".join(Pipeline(bundle).generate(prompt, Sampling(length=length, temperature=0)))
 
 
+def drawn_text(bundle: Bundle, prompt: str, length: int) -> str:
+    """Of the seed 3, among the 5 likeliest, at temperature 0.8."""
+    how = Sampling(length=length, temperature=0.8, top_k=5, seed=3)
+    return "".join(Pipeline(bundle).generate(prompt, how))
+
+
 def change_manifest(folder: Path, change: Any) -> None:
     path = folder / MANIFEST
     manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -101,6 +162,16 @@ def spoil_golden_data(folder: Path, name: str) -> None:
         manifest["files"][name]["sha256"] = hashlib.sha256(content).hexdigest()
 
     change_manifest(folder, seal)
+
+
+def refuses_a_tampered_pipeline(command: list[Any], folder: Path) -> None:
+    path = folder / "bundle" / "pipeline.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert "pipeline.onnx" in call(*command, cwd=folder, fails=True).stderr
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def refuses_tampered_files(command: list[Any], folder: Path) -> None:

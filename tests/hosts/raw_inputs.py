@@ -20,8 +20,8 @@ from rnn_edge.runtime.pipeline import Sample, run_and_decode
 TASKS = (
     "sentiment", "language-model", "tagging", "translation", "speech", "music", "captioning",
 )  # fmt: skip
-# Both forms of text: a row alone, and with a state.
-PORTABLE = ("sentiment", "language-model")
+# The form of text that is code points: a row alone, and with a state.
+PORTABLE = ("sentiment-portable", "language-model-portable")
 TEXTS = ["Quick and friendly", "", "e\u0301 \U0001f600\r\n", "\u4f60\u597d", "x" * 3000]
 GREEDY = {"max_new": 40, "temperature": 0.0}
 DRAWN = {"max_new": 40, "temperature": 0.9, "top_k": 9, "end": ord("e")}
@@ -63,7 +63,7 @@ class EagerSession:
     """The module itself, in float64, where a Session would run its graph."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.module = task_module(bundle.name)[0].double()
+        self.module = task_module(str(bundle.contract.task))[0].double()
         self.contract: GraphContract = bundle.graph()
         self.path = bundle.path
 
@@ -121,9 +121,9 @@ def check_against_eager(bundle: Bundle, feed: Feed, found: Feed) -> None:
 
 
 def samples_of(bundle: Bundle) -> list[Sample]:
-    if bundle.name == "speech":
+    if bundle.contract.task == "speech":
         return [Sample("", "", sound) for sound in sounds()]
-    if bundle.name == "captioning":
+    if bundle.contract.task == "captioning":
         return [Sample("", "", picture) for picture in pictures()]
     front_end: Any = bundle.contract.front_end
     empty = np.array([], np.int64)

@@ -25,6 +25,13 @@ def test_golden_data_and_answers_are_right(
     native_programs.check_answers(built(name), bundle_of(name), tmp_path)
 
 
+@pytest.mark.parametrize("name", ["tagging", "video"])
+def test_raw_files_are_answered_as_by_python(
+    bundle_of: BundleOf, built: Callable[[str], Path], name: str, tmp_path: Path
+) -> None:
+    native_programs.check_raw(built(name), bundle_of(name), tmp_path)
+
+
 def test_bad_files_are_refused(built: Callable[[str], Path], tmp_path: Path) -> None:
     native_programs.check_refusals(built("forecast"), tmp_path)
 

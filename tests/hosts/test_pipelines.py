@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir
 import pytest
 import raw_inputs
 from raw_inputs import PORTABLE, TASKS, Feed
@@ -21,19 +20,16 @@ from toolchain import HOSTS, call, need
 
 import rnn_edge
 from rnn_edge.bundle import Bundle
-from rnn_edge.graphs.streaming.stream import Stream
-from rnn_edge.pipelining import add_pipeline, write_pipeline
 
 HERE = Path(__file__).parent
 BundleOf = Callable[[str], Bundle]
-PORTABLE_FORMS = tuple(f"{name}-portable" for name in PORTABLE)
 
 
 @pytest.fixture(scope="module")
 def calls(bundle_of: BundleOf, folder: Path) -> Mapping[str, tuple[list[Feed], list[Feed]]]:
     """What each graph of ``folder`` is fed, and what it says in Python."""
     found = {}
-    for name in (*TASKS, *PORTABLE_FORMS):
+    for name in (*TASKS, *PORTABLE):
         session = rnn_edge.Session(folder / f"{name}.onnx", trusted=True)
         feeds = raw_inputs.feeds_of(name, session)
         found[name] = (feeds, [session.run_named(feed) for feed in feeds])
@@ -42,41 +38,25 @@ def calls(bundle_of: BundleOf, folder: Path) -> Mapping[str, tuple[list[Feed], l
 
 @pytest.fixture(scope="module")
 def folder(bundle_of: BundleOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """NAME.onnx of every task, and NAME-portable.onnx of two."""
+    """NAME.onnx of every bundle."""
     place = tmp_path_factory.mktemp("pipelines")
-    for name in TASKS:
+    for name in (*TASKS, *PORTABLE):
         shutil.copyfile(bundle_of(name).graph_path("pipeline"), place / f"{name}.onnx")
-    for name in PORTABLE:
-        write_portable(bundle_of(name), place / f"{name}-portable.onnx")
     shutil.copyfile(HERE / "pipelines.mjs", place / "pipelines.mjs")
     return place
 
 
-def write_portable(bundle: Bundle, path: Path) -> None:
-    generator = None
-    if "generate" in bundle.contract.graphs:
-        model = onnx_ir.load(bundle.graph_path("generate"))
-        generator = Stream(model, bundle.graph("generate"))
-    model = onnx_ir.load(bundle.graph_path())
-    part = add_pipeline(model, bundle.contract, rnn_edge.Session(bundle), True, generator)
-    staging = path.with_suffix("")
-    staging.mkdir()
-    write_pipeline(staging, part, bundle.contract)
-    (staging / "pipeline.onnx").rename(path)
-    shutil.rmtree(staging)
-
-
-@pytest.mark.parametrize("name", [*TASKS, *PORTABLE_FORMS])
+@pytest.mark.parametrize("name", [*TASKS, *PORTABLE])
 def test_python_reads_what_eager_torch_reads(
     bundle_of: BundleOf, calls: Mapping[str, Any], name: str
 ) -> None:
     feeds, found = calls[name]
-    raw_inputs.check_against_eager(bundle_of(name.removesuffix("-portable")), feeds[0], found[0])
+    raw_inputs.check_against_eager(bundle_of(name), feeds[0], found[0])
 
 
 @pytest.mark.parametrize("name", PORTABLE)
 def test_both_forms_of_text_read_the_same(calls: Mapping[str, Any], name: str) -> None:
-    check(calls[f"{name}-portable"][1], calls[name][1], name)
+    check(calls[name][1], calls[name.removesuffix("-portable")][1], name)
 
 
 def check(found: list[Feed], expected: list[Feed], name: str) -> None:
@@ -148,7 +128,7 @@ def reader(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "reader"
 
 
-@pytest.mark.parametrize("name", [*TASKS, *PORTABLE_FORMS])
+@pytest.mark.parametrize("name", [*TASKS, *PORTABLE])
 def test_c_reads_what_python_reads(
     folder: Path, calls: Mapping[str, Any], reader: Path, name: str, tmp_path: Path
 ) -> None:

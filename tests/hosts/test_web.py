@@ -117,6 +117,21 @@ def test_golden_data_and_answers_are_right(bundle_of: BundleOf, name: str, tmp_p
     assert "outputs right" in report
 
 
+@pytest.mark.parametrize("name", ["tagging", "speech", "captioning"])
+def test_raw_input_is_answered_as_by_python(bundle_of: BundleOf, name: str, tmp_path: Path) -> None:
+    bundle = bundle_of(name)
+    folder = page_of(bundle, tmp_path / "web")
+    ours, _ = programs.write_raw(bundle, tmp_path)
+    given = ["files", "#file", str(ours)]
+    if name == "tagging":
+        given = ["fill", "#text", ours.read_text("utf-8")]
+    actions = [given, ["wait", "#latency", "ms"], ["text", "#answer"]]
+    report, answer = drive(folder, SELF_TEST + actions)
+    assert "outputs right" in report
+    expected = programs.python_answer(bundle, ours)
+    assert answer == (" ".join(expected.labels) if name == "tagging" else expected.text)
+
+
 ATTEMPTS = """(async () => {
   const { load } = await import("/index.js");
   const told = {};

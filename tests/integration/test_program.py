@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 
 from rnn_edge.bundle import Bundle
-from rnn_edge.contract import DECODERS, FRONT_ENDS, AudioFrontEnd, Contract, TagDecoder
+from rnn_edge.contract import DECODERS, FRONT_ENDS
 from rnn_edge.integration import node, program, web
 from rnn_edge.integration.program import Program
-
-UNREAD = {"front_end": AudioFrontEnd(8000)}
-UNSAID = {"decoder": TagDecoder(("a", "b"))}
 
 
 def test_kinds_that_programs_know_are_kinds_of_contracts() -> None:
@@ -22,15 +19,14 @@ def test_kinds_that_programs_know_are_kinds_of_contracts() -> None:
 
 
 @pytest.mark.parametrize("host", [node, web])
-@pytest.mark.parametrize("change", [UNREAD, UNSAID])
 def test_what_a_program_cannot_read_or_say_it_leaves_to_arrays(
-    text_bundle: Bundle, tmp_path: Path, host: object, change: dict[str, object]
+    text_bundle: Bundle, tmp_path: Path, host: object
 ) -> None:
-    assert Program(text_bundle).kind == "characters"
-    contract: Contract = replace(text_bundle.contract, **change)  # type: ignore[arg-type]
-    bundle = replace(text_bundle, contract=contract)
-    assert Program(bundle).kind is None
-    host.write(bundle, tmp_path)  # type: ignore[attr-defined]
+    graphs = {"model": text_bundle.graph(), "pipeline": text_bundle.graph()}
+    whole = replace(text_bundle, contract=replace(text_bundle.contract, graphs=graphs))
+    assert Program(whole).kind == "characters"
+    assert Program(text_bundle).kind is None
+    host.write(text_bundle, tmp_path)  # type: ignore[attr-defined]
     names = {path.name for path in tmp_path.rglob("*.js")}
     assert "model.js" in names
-    assert not {"answer.js", "decoder.js", "front_end.js"} & names
+    assert not {"answer.js", "decoder.js", "front_end.js", "pipeline.js", "files.js"} & names

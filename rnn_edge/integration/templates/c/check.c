@@ -51,8 +51,8 @@ static double value_at(const tensor *of, size_t place) {
 
 static int check_values(const graph_spec *graph, const tensor_spec *spec, const tensor *given,
                         const int64_t sizes[CONTRACT_MAX_AXES], model_error *error) {
-    double least = spec->minimum, most = spec->maximum;
-    (void)graph;
+    double least = spec->minimum, most = spec->maximum, sum = 0;
+    if (spec->type == DTYPE_STRING) return 0;
     if (spec->lengths_of != CONTRACT_NONE) {
         least = fmax(least, 1);
         if (sizes[spec->lengths_of]) most = fmin(most, (double)sizes[spec->lengths_of]);
@@ -65,7 +65,11 @@ static int check_values(const graph_spec *graph, const tensor_spec *spec, const 
             return fail(error, "%s[%zu] must be at least %g, got %g.", spec->name, place, least, value);
         if (value > most)
             return fail(error, "%s[%zu] must be at most %g, got %g.", spec->name, place, most, value);
+        sum += value;
     }
+    if (spec->splits != CONTRACT_NONE && sum != (double)sizes[spec->splits])
+        return fail(error, "%s must add up to the %lld %s, they add up to %g.", spec->name,
+                    (long long)sizes[spec->splits], graph->axes[spec->splits].name, sum);
     return 0;
 }
 

@@ -1,77 +1,53 @@
 #include "generation.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "front_end.h"
+#include "pipeline.h"
 
-/* Numbers from 0 to 1 (Mulberry32): the same from a seed in every language. */
-static double uniform(uint32_t *state) {
-    *state += 0x6d2b79f5u;
-    uint32_t mixed = (*state ^ *state >> 15) * (*state | 1);
-    mixed ^= mixed + (mixed ^ mixed >> 7) * (mixed | 61);
-    return (mixed ^ mixed >> 14) / 4294967296.0;
-}
+/* A reader sees the text grow; a run of the whole loop for each of so many costs nothing more. */
+enum { PIECE = 16 };
 
-/* Whether fewer than `most` logits stand before this one, the larger and the earlier first. */
-static int is_among(const double *logits, size_t place, int most) {
-    int before = 0;
-    for (size_t other = 0; other < name_count; other++)
-        before += logits[other] > logits[place] || (logits[other] == logits[place] && other < place);
-    return before < most;
-}
-
-static size_t choose(double *logits, double *powers, sampling how, uint32_t *random) {
-    size_t best = 0, last = 0;
-    double sum = 0, reached = 0;
-    for (size_t place = 1; place < name_count; place++)
-        if (logits[place] > logits[best]) best = place;
-    if (how.temperature == 0) return best;
-    for (size_t place = 0; place < name_count; place++) {
-        int is_kept = !how.top_k || is_among(logits, place, how.top_k);
-        powers[place] = is_kept ? exp((logits[place] - logits[best]) / how.temperature) : 0;
-        sum += powers[place];
+/* The last character of `text`, or "" of none. */
+static const char *last_character(const char *text) {
+    const char *place = text + strlen(text);
+    while (place > text && (*--place & 0xc0) == 0x80) {
     }
-    double target = uniform(random);
-    for (size_t place = 0; place < name_count; place++) {
-        reached += powers[place] / sum;
-        if (reached > target) return place;
-        if (powers[place] > 0) last = place;
-    }
-    return last;
+    return place;
 }
 
 int generate(model *with, const char *prompt, sampling how, void (*write)(const char *), model_error *error) {
-    sequence text;
-    stream *running;
-    uint32_t random = how.seed;
-    int64_t id = 0, lengths[1];
-    tensor inputs[CONTRACT_MAX_TENSORS], outputs[CONTRACT_MAX_TENSORS];
-    if (how.length < 1 || !(how.temperature >= 0) || how.top_k < 0)
-        return fail(error, "length must be at least 1, temperature and top-k 0 or more; they are not.");
-    if (read_characters(prompt, &text, error)) return -1;
-    if (stream_open(&running, with, 1, error)) {
-        free(text.data);
-        return -1;
-    }
-    double *logits = malloc(2 * name_count * sizeof *logits);
-    int result = logits ? 0 : fail(error, "memory must suffice, it does not.");
-    sequence next = text;
-    for (int count = 0; !result && count < how.length; count++) {
-        int given = sequence_inputs(stream_graph, &next, inputs, lengths, error);
-        result = given < 0 || stream_push(running, inputs, given, outputs, error) ? -1 : 0;
+    const graph_spec *graph = pipeline_graph;
+    tensor held[2][CONTRACT_MAX_TENSORS], inputs[CONTRACT_MAX_TENSORS];
+    tensor *before = NULL;
+    int result = 0, turn = 0;
+    if (how.length < 1) return fail(error, "length must be at least 1, got %d.", how.length);
+    for (int left = how.length; !result && left > 0; left -= PIECE, turn = !turn) {
+        one_row read;
+        int64_t most = left < PIECE ? left : PIECE;
+        const tensor options[] = {
+            {.name = "max_new", .type = DTYPE_INT64, .data = &most},
+            {.name = "temperature", .type = DTYPE_FLOAT32, .data = &how.temperature},
+            {.name = "top_k", .type = DTYPE_INT64, .data = &how.top_k},
+            {.name = "top_p", .type = DTYPE_FLOAT32, .data = &how.top_p},
+            {.name = "seed", .type = DTYPE_INT64, .rank = 1, .dims = {1}, .data = &how.seed},
+        };
+        /* The seed is a state: at first the caller's, then what the run before has left. */
+        int count = (int)(sizeof options / sizeof *options) - (before ? 1 : 0);
+        result = row_of_text(prompt, &read, error);
         if (result) break;
-        /* The last step's. */
-        const float *found = (const float *)outputs[0].data + element_count(&outputs[0]) - name_count;
-        for (size_t place = 0; place < name_count; place++) logits[place] = found[place];
-        for (size_t place = 0; place < never_count; place++) logits[never[place]] = -INFINITY;
-        id = (int64_t)choose(logits, logits + name_count, how, &random);
-        write(names[id]);
-        next = (sequence){DTYPE_INT64, 1, 1, &id};
+        memcpy(inputs, options, (size_t)count * sizeof *inputs);
+        for (int place = 0; place < read.count; place++) inputs[count++] = read.inputs[place];
+        for (int place = 0; before && place < graph->state_count; place++) {
+            inputs[count] = before[graph->states[place].output];
+            inputs[count++].name = graph->inputs[graph->states[place].input].name;
+        }
+        result = pipeline_run(with, inputs, count, held[turn], error);
+        row_free(&read);
+        if (!result) write(((const char *const *)find_tensor(held[turn], graph->output_count, "text")->data)[0]);
+        if (before) tensors_free(with, before, graph->output_count);
+        before = result ? NULL : held[turn];
+        if (!result) prompt = last_character(((const char *const *)find_tensor(before, graph->output_count, "text")->data)[0]);
     }
-    free(logits);
-    free(text.data);
-    stream_close(running);
+    if (before) tensors_free(with, before, graph->output_count);
     return result;
 }

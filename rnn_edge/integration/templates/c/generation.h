@@ -1,4 +1,4 @@
-/* Continue a text with the model, one character after the other. */
+/* Continue a text with a language model: pipeline.onnx writes it, a few characters a run. */
 #ifndef GENERATION_H
 #define GENERATION_H
 
@@ -9,13 +9,14 @@ extern "C" {
 #endif
 
 typedef struct {
-    int length;         /* characters to write */
-    double temperature; /* 0: always the likeliest character */
-    int top_k;          /* only that many of the likeliest; 0: all */
-    uint32_t seed;      /* gives the same text again */
+    int length;        /* characters to write */
+    float temperature; /* 0: always the likeliest character */
+    int64_t top_k;     /* only that many of the likeliest; 0: all */
+    float top_p;       /* only the likeliest that have this share together; 1: all */
+    int64_t seed;      /* gives the same text in every program of this bundle */
 } sampling;
 
-/* Calls `write` with each character that follows `prompt`. */
+/* Calls `write` with the text that follows `prompt`, part by part; an empty one starts a line. */
 int generate(model *with, const char *prompt, sampling how, void (*write)(const char *), model_error *error);
 
 #ifdef __cplusplus

@@ -20,7 +20,8 @@ typedef struct {
     char text[512];
 } model_error;
 
-/* What goes in points to memory of the caller's; what comes out belongs to `value`. */
+/* What goes in points to memory of the caller's; what comes out belongs to `value`. The data of
+ * texts are pointers to zero-ended UTF-8. */
 typedef struct {
     const char *name;
     dtype type;
@@ -40,6 +41,9 @@ void model_close(model *closed);
 /* Run whole sequences: `inputs` by name, states may be left out; `outputs` has room for
  * model_graph.output_count tensors, to be given to tensors_free. */
 int model_run(model *with, const tensor *inputs, int count, tensor *outputs, model_error *error);
+
+/* The same of pipeline.onnx, with pipeline_graph->output_count outputs: options may be left out. */
+int pipeline_run(model *with, const tensor *inputs, int count, tensor *outputs, model_error *error);
 void tensors_free(model *with, tensor *tensors, int count);
 
 /* A stream of `batch` rows side by side. `with` must stay open until stream_close. */

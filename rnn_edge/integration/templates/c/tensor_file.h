@@ -4,7 +4,8 @@
 
 #include "model.h"
 
-/* Read dims, type and values from a file's content, which `found` then points into. */
-int parse_tensor(unsigned char *content, size_t size, tensor *found, model_error *error);
+/* Read dims, type and values from a file's content, which `found` then points into; of texts the
+ * content becomes another piece of memory. It is to be freed. */
+int parse_tensor(unsigned char **content, size_t size, tensor *found, model_error *error);
 
 #endif

@@ -39,6 +39,15 @@ Answers Model::run(const std::vector<tensor> &inputs) const {
     return answers;
 }
 
+Answers Model::ask(const tensor *inputs, std::size_t count) const {
+    model_error error{};
+    std::vector<tensor> found(static_cast<std::size_t>(pipeline_graph ? pipeline_graph->output_count : 0));
+    require(pipeline_run(handle(), inputs, static_cast<int>(count), found.data(), &error), error);
+    Answers answers(handle());
+    answers.tensors_ = std::move(found);
+    return answers;
+}
+
 Stream::Stream(const Model &of, std::int64_t batch) {
     model_error error{};
     stream *opened = nullptr;

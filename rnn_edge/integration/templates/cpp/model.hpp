@@ -24,6 +24,7 @@ template <> struct type_of<std::int32_t> { static constexpr dtype value = DTYPE_
 template <> struct type_of<std::int16_t> { static constexpr dtype value = DTYPE_INT16; };
 template <> struct type_of<std::int8_t> { static constexpr dtype value = DTYPE_INT8; };
 template <> struct type_of<std::uint8_t> { static constexpr dtype value = DTYPE_UINT8; };
+template <> struct type_of<const char *> { static constexpr dtype value = DTYPE_STRING; };
 template <> struct type_of<bool> { static constexpr dtype value = DTYPE_BOOL; };
 }  // namespace detail
 
@@ -61,7 +62,7 @@ private:
     const tensor *of_;
 };
 
-/// Outputs in the contract's order.
+/// Outputs in the contract's order; texts are `const char *`.
 class Outputs {
 public:
     Outputs(const tensor *first, std::size_t count) : first_(first), count_(count) {}
@@ -85,6 +86,7 @@ public:
 
     Output operator[](std::size_t place) const { return outputs()[place]; }
     Output at(std::string_view name) const { return outputs().at(name); }
+    const tensor *raw() const { return tensors_.data(); }
     Outputs outputs() const { return {tensors_.data(), tensors_.size()}; }
 
 private:
@@ -102,6 +104,9 @@ public:
 
     /// Whole sequences: inputs in any order, states may be left out.
     Answers run(const std::vector<tensor> &inputs) const;
+
+    /// The same of pipeline.onnx: what a person has in, what a person reads out.
+    Answers ask(const tensor *inputs, std::size_t count) const;
     model *handle() const { return opened_.get(); }
 
 private:

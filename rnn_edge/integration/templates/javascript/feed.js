@@ -68,6 +68,14 @@ function checkShape(spec, axes, tensor, sizes) {
 
 function checkValues(spec, tensor, sizes) {
   if (spec.dtype === "string" || spec.dtype === "bool") return;
+  if (spec.splits !== null) {
+    const sum = tensor.data.reduce((total, size) => total + Number(size), 0);
+    if (sum !== sizes[spec.splits]) {
+      throw new ModelError(
+        `${spec.name} must add up to the ${sizes[spec.splits]} ${spec.splits}, they add up to ${sum}.`,
+      );
+    }
+  }
   const half = tensor.data instanceof Uint16Array && spec.dtype === "float16";
   let least = spec.minimum ?? -Infinity;
   let most = spec.maximum ?? Infinity;

@@ -23,6 +23,8 @@ export class Model {
     const bundle = await Bundle.open(readFile);
     const sessions = {};
     for (const [name, graph] of Object.entries(bundle.contract.graphs)) {
+      // The pipeline holds that loop, with texts around it.
+      if (name === "generate" && "pipeline" in bundle.contract.graphs) continue;
       const bytes = await bundle.read(graph.file);
       sessions[name] = await ort.InferenceSession.create(bytes, { intraOpNumThreads: 1, ...options });
       checkAgreement(graph, sessions[name]);
@@ -39,16 +41,24 @@ export class Model {
     return new this.#ort.Tensor(dtype, data, dims);
   }
 
-  /** Whole sequences: tensors by name in, tensors by name out. States may be left out. */
-  async run(inputs) {
-    const graph = this.bundle.graph();
+  /**
+   * Whole sequences: tensors by name in, tensors by name out. States and options may be left out.
+   * `name` is that of another graph that takes whole sequences.
+   */
+  async run(inputs, name = "model") {
+    const graph = this.bundle.graph(name);
+    if (!(name in this.#sessions)) throw new ModelError(`graph must be one of the bundle, got ${name}.`);
     const left = graph.states.filter((pair) => !(pair.input in inputs));
     const leftOut = new Set(left.map((pair) => pair.input));
-    const specs = graph.inputs.filter((spec) => !leftOut.has(spec.name));
-    const sizes = check(specs, graph.axes, inputs);
     const feed = { ...inputs };
+    for (const spec of graph.inputs) {
+      if (spec.default === null || spec.dims.length || spec.name in feed) continue;
+      feed[spec.name] = this.tensor(spec.dtype, filled(spec.dtype, 1, spec.default), []);
+    }
+    const specs = graph.inputs.filter((spec) => !leftOut.has(spec.name));
+    const sizes = check(specs, graph.axes, feed);
     for (const pair of left) feed[pair.input] = this.tensor(...initialState(graph, pair, sizes));
-    return this.#sessions.model.run(feed);
+    return this.#sessions[name].run(feed);
   }
 
   /**

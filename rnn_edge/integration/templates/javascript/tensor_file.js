@@ -1,14 +1,15 @@
-// ONNX's TensorProto (input_0.pb), as far as golden data need it: dims, data_type, name, raw_data.
+// ONNX's TensorProto (input_0.pb), as far as golden data need it: dims, data_type, name,
+// raw_data, and string_data.
 
 const DTYPES = {
-  1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
+  1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
   10: "float16", 11: "float64", 12: "uint32", 13: "uint64",
 };
-const DIMS = 1, DATA_TYPE = 2, NAME = 8, RAW_DATA = 9;
+const DIMS = 1, DATA_TYPE = 2, STRINGS = 6, NAME = 8, RAW_DATA = 9;
 
-/** {name, dtype, dims, bytes} of a file's content. */
+/** {name, dtype, dims, bytes, strings} of a file's content. */
 export function parseTensor(content) {
-  const found = { name: "", dtype: undefined, dims: [], bytes: new Uint8Array() };
+  const found = { name: "", dtype: undefined, dims: [], bytes: new Uint8Array(), strings: [] };
   const reader = new Reader(content);
   while (!reader.done) {
     const key = reader.varint();
@@ -17,9 +18,10 @@ export function parseTensor(content) {
     if (field === DIMS) found.dims.push(...(typeof value === "number" ? [value] : packed(value)));
     else if (field === DATA_TYPE) found.dtype = DTYPES[value];
     else if (field === NAME) found.name = new TextDecoder().decode(value);
+    else if (field === STRINGS) found.strings.push(new TextDecoder().decode(value));
     else if (field === RAW_DATA) found.bytes = value;
   }
-  if (!found.dtype) throw new Error(`${found.name} must hold numbers or booleans, it does not`);
+  if (!found.dtype) throw new Error(`${found.name} must hold numbers, booleans or texts, it does not`);
   return found;
 }
 

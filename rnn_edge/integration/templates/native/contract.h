@@ -18,8 +18,8 @@ extern "C" {
 /* Numbers as ONNX and ONNX Runtime have them. */
 typedef enum {
     DTYPE_FLOAT32 = 1, DTYPE_UINT8 = 2, DTYPE_INT8 = 3, DTYPE_UINT16 = 4, DTYPE_INT16 = 5,
-    DTYPE_INT32 = 6, DTYPE_INT64 = 7, DTYPE_BOOL = 9, DTYPE_FLOAT64 = 11, DTYPE_UINT32 = 12,
-    DTYPE_UINT64 = 13
+    DTYPE_INT32 = 6, DTYPE_INT64 = 7, DTYPE_STRING = 8, DTYPE_BOOL = 9, DTYPE_FLOAT64 = 11,
+    DTYPE_UINT32 = 12, DTYPE_UINT64 = 13
 } dtype;
 
 /* A dynamic axis; maximum 0: any size. */
@@ -41,6 +41,9 @@ typedef struct {
     dim_spec dims[CONTRACT_MAX_RANK];
     double minimum, maximum; /* of the values */
     int lengths_of;          /* the axis whose valid length this tensor holds */
+    int splits;              /* the axis along which rows of these sizes stand one after the other */
+    int has_default;         /* an app without a wish gives `fallback` */
+    double fallback;
     double noise;            /* of an output: what its dtype lost at the export */
 } tensor_spec;
 
@@ -64,29 +67,18 @@ typedef struct {
     const char *name, *sha256;
 } file_spec;
 
-typedef struct {
-    uint32_t code_point;
-    int64_t id;
-} character_spec;
-
 extern const graph_spec model_graph;
 extern const graph_spec *const stream_graph; /* NULL: whole sequences only */
 extern const graph_spec *const step_graph;   /* NULL: stream_graph takes single frames too */
+extern const graph_spec *const pipeline_graph; /* NULL: front end and decoder are the program's */
 extern const file_spec contract_files[];
 extern const size_t contract_file_count;
 
-/* Front end: code points in order with their ids, or the columns of a table. */
-extern const character_spec vocabulary[];
-extern const size_t vocabulary_size;
-extern const int64_t unknown_id;
+/* Of rows of numbers: the columns of a table, and what the numbers of an answer are. */
 extern const char *const columns[];
 extern const size_t column_count;
-
-/* Decoder: labels, columns or characters, one for each number of the last axis; ids never drawn. */
 extern const char *const names[];
 extern const size_t name_count;
-extern const int64_t never[];
-extern const size_t never_count;
 
 #ifdef __cplusplus
 }

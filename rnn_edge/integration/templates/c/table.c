@@ -1,48 +1,8 @@
-#include "front_end.h"
+#include "table.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int has_memory(const void *memory, model_error *error) {
-    return memory ? 1 : (fail(error, "memory must suffice, it does not."), 0);
-}
-
-/* ---- characters ---- */
-
-static uint32_t next_code_point(const unsigned char **place) {
-    uint32_t first = *(*place)++;
-    int more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : first >= 0xc0 ? 1 : 0;
-    uint32_t code_point = more ? first & (0x3fu >> more) : first;
-    while (more-- && (**place & 0xc0) == 0x80) code_point = code_point << 6 | (*(*place)++ & 0x3f);
-    return code_point;
-}
-
-static int by_code_point(const void *a, const void *b) {
-    uint32_t one = ((const character_spec *)a)->code_point, other = ((const character_spec *)b)->code_point;
-    return (one > other) - (one < other);
-}
-
-int read_characters(const char *text, sequence *read, model_error *error) {
-    const unsigned char *place = (const unsigned char *)text;
-    int64_t *ids = malloc((strlen(text) + 1) * sizeof *ids);
-    if (!*text) {
-        free(ids);
-        return fail(error, "text must hold at least one character, got none.");
-    }
-    if (!has_memory(ids, error)) return -1;
-    *read = (sequence){.type = DTYPE_INT64, .data = ids};
-    while (*place) {
-        character_spec wanted = {next_code_point(&place), 0};
-        const character_spec *found = bsearch(&wanted, vocabulary, vocabulary_size, sizeof wanted, by_code_point);
-        ids[read->frames++] = found ? found->id : unknown_id;
-    }
-    read->count = (size_t)read->frames;
-    return 0;
-}
-
-/* ---- rows of numbers ---- */
 
 static int is_end(char c) { return !c || c == '\n' || c == '\r'; }
 
@@ -97,7 +57,7 @@ int read_table(const char *text, sequence *read, model_error *error) {
     for (const char *c = text; *c; c++) room += *c == '\n' || *c == '\r';
     while (*text == '\n' || *text == '\r') text++;
     float *rows = malloc(room * column_count * sizeof *rows);
-    if (!has_memory(rows, error)) return -1;
+    if (!rows) return fail(error, "memory must suffice, it does not.");
     *read = (sequence){.type = DTYPE_FLOAT32, .data = rows};
     for (size_t column = 0; column < column_count; column++) places[column] = (int)column;
     for (int line = 1; *text; line++) {
@@ -125,27 +85,6 @@ failed:
     read->data = NULL;
     return -1;
 }
-
-/* ---- images ---- */
-
-int read_pgm(const unsigned char *content, size_t size, int width, int height, double maximum,
-             sequence *read, model_error *error) {
-    int found_width, found_height, head = 0;
-    size_t count = (size_t)width * (size_t)height;
-    if (sscanf((const char *)content, "P5 %d %d 255%n", &found_width, &found_height, &head) != 2 || !head)
-        return fail(error, "file must be a PGM image (P5, 255), it is not.");
-    if (found_width != width || found_height != height)
-        return fail(error, "image must be %d x %d pixels, got %d x %d.", width, height, found_width, found_height);
-    if (size != (size_t)head + 1 + count) return fail(error, "image must be whole, it is not.");
-    float *pixels = malloc(count * sizeof *pixels);
-    if (!has_memory(pixels, error)) return -1;
-    for (size_t place = 0; place < count; place++)
-        pixels[place] = (float)(content[(size_t)head + 1 + place] / 255.0 * maximum);
-    *read = (sequence){DTYPE_FLOAT32, height, count, pixels};
-    return 0;
-}
-
-/* ---- tensors ---- */
 
 int sequence_inputs(const graph_spec *graph, const sequence *from, tensor *inputs, int64_t *lengths,
                     model_error *error) {

@@ -1,6 +1,6 @@
-/* What a person has -> one sequence, without its batch axis: int64 ids or float32 rows. */
-#ifndef FRONT_END_H
-#define FRONT_END_H
+/* A table -> one sequence of float32 rows, without its batch axis. */
+#ifndef TABLE_H
+#define TABLE_H
 
 #include "model.h"
 
@@ -15,15 +15,8 @@ typedef struct {
     void *data;   /* to be freed */
 } sequence;
 
-/* A text, one id a character (UTF-8). */
-int read_characters(const char *text, sequence *read, model_error *error);
-
 /* A CSV text; with a header line the columns are found by name. */
 int read_table(const char *text, sequence *read, model_error *error);
-
-/* A grey image, PGM (P5) of `width` x `height`, scaled to 0 .. `maximum`. */
-int read_pgm(const unsigned char *content, size_t size, int width, int height, double maximum,
-             sequence *read, model_error *error);
 
 /* The inputs of `graph` for one row: `inputs` has room for its input_count tensors, `lengths` for
  * 8 bytes. Gives the number of inputs, or -1. */
