@@ -213,6 +213,7 @@ class NativePlan:
         flat = target.reshape(-1)
         unbounded = dtype.kind == "f" and spec.minimum is None and spec.maximum is None
         scales = small_numbers(target) if unbounded else flat
+        total = np.empty((), dtype)
         alone = batch.rows == 1 and self.frames == batch.library.frames
         copies = [array.copy for array in arrays]
         first = copies[0] if len(copies) == 1 else None
@@ -225,7 +226,7 @@ class NativePlan:
             if type(array) is not array_type or array.shape != shape or array.dtype is not dtype:
                 return None
             target[...] = array
-            if not alone and not (unbounded and finite(flat.dot(scales))):
+            if not alone and not (unbounded and finite(flat.dot(scales, total))):
                 return None
             # One step that is refused leaves the state as it was; the checks then find the words.
             if code(*arguments):

@@ -13,7 +13,12 @@ from rnn_edge.contract import METADATA_KEY, Contract, GraphContract, TensorSpec
 from rnn_edge.errors import ContractError, InputError
 from rnn_edge.runtime.feed import Feed
 from rnn_edge.runtime.probe import probe
-from rnn_edge.runtime.providers import create_session, runtime_errors, short_message
+from rnn_edge.runtime.providers import (
+    create_session,
+    run_options,
+    runtime_errors,
+    short_message,
+)
 from rnn_edge.runtime.ragged import RaggedBatches
 from rnn_edge.runtime.tuning import Tuning, read_tuning
 
@@ -98,7 +103,7 @@ class Session:
 
     def _run_once(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         try:
-            outputs: list[np.ndarray] = self.native.run(self._output_names, feed)
+            outputs: list[np.ndarray] = self.native.run(self._output_names, feed, run_options())
         except runtime_errors() as error:
             raise InputError(
                 f"{self.path.name} must run on these inputs, ONNX Runtime refused: "
