@@ -18,11 +18,11 @@ Arrays = dict[str, np.ndarray]
 Call = Callable[[Arrays], list[np.ndarray]]
 
 MOST_RUNS = 8
-# A step of a run costs as much as one more row: what is read and done once for all of them.
-ROWS_A_STEP = 1.0
+# A step of a run costs as much as this part of a row more: what is done once for all of them.
+ROWS_A_STEP = 0.4
 # A run costs as much as these row steps of a small model: its inputs are gathered, its answers put
-# back.
-STEPS_A_RUN = 60.0
+# back. Of larger models fewer, where a run more than needed costs little.
+STEPS_A_RUN = 20.0
 # Less than this share saved is not worth a second run.
 LEAST_SAVED = 0.15
 
@@ -104,11 +104,12 @@ class RaggedBatches:
         part = {}
         for name, (row_axis, time_axis) in self.inputs.items():
             array = feed[name]
-            if time_axis is not None:
-                array = array[(slice(None),) * time_axis + (slice(size),)]
+            index: list[slice | np.ndarray] = [slice(None)] * array.ndim
             if row_axis is not None:
-                array = array.take(rows, row_axis)
-            part[name] = np.ascontiguousarray(array)
+                index[row_axis] = rows
+            if time_axis is not None:
+                index[time_axis] = slice(size)
+            part[name] = np.ascontiguousarray(array[tuple(index)])
         return part
 
 
@@ -120,35 +121,49 @@ def split(lengths: np.ndarray, shortest: int = 1) -> list[np.ndarray]:
     starts = np.flatnonzero(np.diff(sizes, prepend=np.inf))
     if len(starts) > 64:
         starts = starts[np.linspace(0, len(starts) - 1, 64).astype(int)]
-    ends = np.append(starts, len(sizes))
-    best, before = [0.0], [0]
-    for end in range(1, len(ends)):
-        first = np.arange(end)
-        costs = np.array(best) + _run_cost(sizes[starts[first]], ends[end] - starts[first])
-        before.append(int(costs.argmin()))
-        best.append(float(costs[before[-1]]))
-    cuts, end = [], len(ends) - 1
-    while end > 0:
-        cuts.append(int(ends[end]))
-        end = before[end]
-    parts = np.split(order, cuts[:0:-1])
+    cuts = _cheapest_cuts(sizes[starts].tolist(), [*starts.tolist(), len(sizes)])
+    parts = np.split(order, cuts)
     while len(parts) > MOST_RUNS:
         parts = _merge(parts, lengths, shortest)
     return parts
 
 
+def _cheapest_cuts(steps: Sequence[float], places: Sequence[int]) -> list[int]:
+    """Where runs part, of rows sorted by length: ``steps`` of those from each of ``places`` on.
+
+    The last of ``places`` is the number of rows.
+    """
+    # By place: what all before it cost at least, and where the last run of those begins.
+    least, begins = [0.0], [0]
+    for end in range(1, len(places)):
+        lowest, chosen = np.inf, 0
+        for first in range(end - 1, -1, -1):
+            alone = _run_cost(steps[first], places[end] - places[first])
+            if alone >= lowest:
+                break  # a run that begins earlier costs more still
+            if least[first] + alone < lowest:
+                lowest, chosen = least[first] + alone, first
+        least.append(lowest)
+        begins.append(chosen)
+    cuts, end = [], len(places) - 1
+    while begins[end] > 0:
+        end = begins[end]
+        cuts.append(places[end])
+    return cuts[::-1]
+
+
 def cost(lengths: np.ndarray, parts: Sequence[np.ndarray], shortest: int) -> float:
     """Of these runs, in steps of a row."""
     sizes = (max(float(lengths[rows].max()), shortest) for rows in parts)
-    return sum(float(_run_cost(size, len(rows))) for size, rows in zip(sizes, parts, strict=True))
+    return sum(_run_cost(size, len(rows)) for size, rows in zip(sizes, parts, strict=True))
 
 
 def _cost_of_one(lengths: np.ndarray, steps: int) -> float:
-    return float(_run_cost(steps, len(lengths)))
+    return _run_cost(steps, len(lengths))
 
 
-def _run_cost(steps: float | np.ndarray, rows: int | np.ndarray) -> np.ndarray:
-    return np.asarray(steps * (rows + ROWS_A_STEP) + STEPS_A_RUN)
+def _run_cost(steps: float, rows: int) -> float:
+    return steps * (rows + ROWS_A_STEP) + STEPS_A_RUN
 
 
 def _merge(parts: Sequence[np.ndarray], lengths: np.ndarray, shortest: int) -> list[np.ndarray]:
@@ -188,9 +203,9 @@ def _padding(
     for rows, array in zip(parts, arrays, strict=True):
         short = np.flatnonzero(lengths[rows] < array.shape[time_axis])
         if short.size:
-            row = np.moveaxis(array, (row_axis, time_axis), (0, 1))[short[-1]]
-            frame: np.ndarray = row[-1]
-            return frame
+            place: list[slice | int] = [slice(None)] * array.ndim
+            place[row_axis], place[time_axis] = int(short[-1]), -1
+            return array[tuple(place)]
     return None
 
 

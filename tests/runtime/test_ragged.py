@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
-from rnn_edge.runtime.ragged import MOST_RUNS, RaggedBatches, split
+from rnn_edge.runtime.ragged import MOST_RUNS, RaggedBatches, cost, split
 
 
 class Tagger(nn.Module):
@@ -133,3 +134,16 @@ def test_a_contract_that_does_not_say_so_is_run_in_one(tagger):
     graph = bundle.graph()
     assert RaggedBatches.of(replace(graph, ragged=False)) is None
     assert RaggedBatches.of(graph) is not None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_other_way_to_part_sorted_rows_costs_less(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    lengths = np.clip(random.lognormal(3, 1.2, random.integers(2, 9)), 1, 300).astype(np.int64)
+    shortest = int(random.integers(1, 9))
+    order = np.argsort(-lengths, kind="stable")
+    ways = itertools.chain.from_iterable(
+        itertools.combinations(range(1, len(lengths)), count) for count in range(len(lengths))
+    )
+    least = min(cost(lengths, np.split(order, list(cuts)), shortest) for cuts in ways)
+    assert cost(lengths, split(lengths, shortest), shortest) == pytest.approx(least)
