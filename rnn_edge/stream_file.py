@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 from rnn_edge.contract import GraphContract, StatePair, TensorSpec
 from rnn_edge.errors import InputError, StreamError
 from rnn_edge.extras import import_extra
+from rnn_edge.folder import replace_file
 from rnn_edge.profiling.inputs import random_inputs
 from rnn_edge.runtime import Session
 from rnn_edge.verification.cases import Answer, Case
@@ -109,7 +109,7 @@ def derive_stream(
                 f"{rule.axis}. Name the axis of time."
             )
         report = check_stream(session, whole, cases)
-        _put(draft, target)
+        replace_file(draft, target)
     return StreamFile(target, written, report)
 
 
@@ -118,21 +118,6 @@ def _target(path: Path, out: str | Path | None) -> Path:
         return path.with_name(f"{path.stem}.stream.onnx")
     target = Path(out)
     return target if target.suffix == ".onnx" and not target.is_dir() else target / "stream.onnx"
-
-
-def _put(draft: Path, target: Path) -> None:
-    """Copy ``draft`` to ``target``, whole or not at all."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(draft, part)
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(
-            f"{target} must be a place to write a file, got: {error.strerror or error}. "
-            "Choose another."
-        ) from None
 
 
 def _name_axes(

@@ -17,7 +17,7 @@ LEVELS: list[set[str]] = [
     {
         *("errors", "version", "extras", "contract", "kinds", "folder", "bundle", "bundle_readme"),
         *("text_file", "idx_file", "vocabulary", "drawing", "fonts", "code_line", "rendering"),
-        "abc_notation",
+        *("abc_notation", "sound_features"),
     },
     {"c99"},
     {"runtime"},
@@ -27,7 +27,7 @@ LEVELS: list[set[str]] = [
     {"profiling", "training", "streaming"},
     {"generating", "pipelining", "describing"},
     {"exported"},
-    {"exporting", "stream_file", "integration", "quantization"},
+    {"exporting", "stream_file", "pipeline_file", "integration", "quantization"},
     {"cli"},
 ]
 BASE = LEVELS[0]

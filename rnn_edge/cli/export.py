@@ -135,20 +135,19 @@ def _export_module(
     options: dict[str, Any],
 ) -> Bundle:
     from rnn_edge.exporting import export as export_module
-    from rnn_edge.source.descriptions import put_log_mel, read_decoder, read_vocabulary
+    from rnn_edge.source.descriptions import put_sound_features, read_decoder, read_vocabulary
 
     front_end, vocab = options.pop("front_end"), options.pop("vocab")
     if front_end is not None and vocab is not None:
         raise click.UsageError("--front-end is for sound and --vocab for texts; give one.")
     characters = None if vocab is None else read_vocabulary(vocab)
-    options["decoder"] = read_decoder(options["decoder"], options.pop("labels"), characters)
+    said = read_decoder(options.pop("decoder"), options.pop("labels"), characters)
     module = open_module(source, weights)
     say(_ANNOUNCEMENT.format(source))
     with quiet_forward(source):
         if front_end is not None:
-            placed, options["front_end"], given = put_log_mel(front_end, module, inputs)
+            placed, given = put_sound_features(front_end, module, inputs, said)
             return export_module(placed, given.pop("args"), target, **given, **options)
-        options["front_end"] = characters
         examples = make_examples(module, inputs)
         return export_module(
             module,
@@ -157,6 +156,8 @@ def _export_module(
             axes=examples.axes,
             kwargs=examples.kwargs,
             bounds=examples.bounds,
+            front_end=characters,
+            decoder=said,
             **options,
         )
 

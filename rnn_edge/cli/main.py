@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Train a recurrent model; writes a checkpoint folder.",
     "export": "Export a checkpoint or a module; writes a verified bundle.",
     "stream": "Make a graph for chunks from any whole-sequence .onnx file.",
+    "pipeline": "Put vocabulary, features of sound and labels around any .onnx file.",
     "verify": "Check a bundle against its golden data, or against the original module.",
     "run": "Run a bundle on text, numbers or images.",
     "profile": "Measure latency, throughput, memory and cold start of a bundle.",

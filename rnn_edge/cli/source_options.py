@@ -90,8 +90,9 @@ def surroundings_options(command: Command) -> Command:
         ),
         click.option(
             "--front-end",
-            metavar="log-mel:RATE,...",
-            help="It reads features of sound: log-mel:16000,n_mels=40,window=400,hop=160.",
+            metavar="KIND:RATE,...",
+            help="It reads features of sound: log-mel:16000,n_mels=40,window=400,hop=160, or "
+            "mfcc:16000,n_mfcc=13,n_mels=40,...",
         ),
     ):
         command = option(command)

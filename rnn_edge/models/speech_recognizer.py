@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from rnn_edge.models.layers import read_rows
 from rnn_edge.models.recurrent import core_features, recurrent_core
+from rnn_edge.sound_features import NEVER
 
 # Seconds that a frame sees and that lie between frames.
 WINDOW, HOP = 0.025, 0.010
@@ -19,8 +20,6 @@ WINDOW, HOP = 0.025, 0.010
 FLOOR = 1e-5
 # Frames that become one before the recurrent core.
 STRIDE = 2
-# The log-probability of what a frame behind the end of a row does not say.
-NEVER = -100.0
 
 
 class LogMel(nn.Module):

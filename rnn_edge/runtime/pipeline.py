@@ -75,7 +75,7 @@ class Pipeline:
         about = self.session.about
         self.front_end: FrontEnd = (
             about.front_end if about and about.front_end else None
-        ) or _plain_front_end(self.session.contract, self.session.path)
+        ) or plain_front_end(self.session.contract, self.session.path)
         self.decoder: Decoder | None = about.decoder if about else None
         self._layout = Layout.of(self.session.contract)
         self._whole = None
@@ -246,7 +246,7 @@ def file_content(path: str | Path) -> bytes:
     return content
 
 
-def _plain_front_end(contract: GraphContract, path: Path) -> FrontEnd:
+def plain_front_end(contract: GraphContract, path: Path) -> FrontEnd:
     """Rows of numbers for a graph that takes float[batch, sequence, size]."""
     spec = contract.inputs[0]
     if spec.dtype.startswith("float") and len(spec.dims) == 3 and isinstance(spec.dims[2], int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +19,21 @@ from rnn_edge.contract import (
     TextDecoder,
 )
 from rnn_edge.errors import InputError
+from rnn_edge.sound_features import SoundFeatures
 from rnn_edge.source.declarations import Constant, Declaration
 from rnn_edge.text_file import read_text
 
 if TYPE_CHECKING:
     from torch import nn
 
-LOG_MEL = "log-mel"
+LOG_MEL, MFCC = "log-mel", "mfcc"
 DECODERS = ("labels", "tags", "ctc", "text", "next-character")
 PADDING, UNKNOWN, BLANK, END = "<pad>", "<unk>", "<blank>", "<end>"
 # Characters that a line cannot hold, or that would not be seen in it.
 _ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\s": " ", "\\\\": "\\"}
-_WHOLE = ("n_mels", "window", "hop", "n_fft", "padding")
+_WHOLE = ("n_mels", "window", "hop", "n_fft", "padding", "lifter")
 _DECIMAL = ("low", "high", "floor")
+_COEFFICIENTS = "n_mfcc"
 
 
 def read_entries(path: Path) -> tuple[str, ...]:
@@ -84,57 +87,68 @@ def read_decoder(
     return LabelDecoder(names)
 
 
-def read_log_mel(text: str) -> tuple[int, dict[str, Any]]:
-    """``log-mel:16000,n_mels=40,window=400,hop=160`` as a rate and LogMel's other options."""
+def read_sound_features(text: str) -> SoundFeatures:
+    """``log-mel:16000,n_mels=40,window=400`` or ``mfcc:16000,n_mfcc=13``. Raises InputError."""
     kind, _, rest = text.partition(":")
     rate, *pairs = rest.split(",")
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {_COEFFICIENTS: 13} if kind == MFCC else {}
+    known = {_COEFFICIENTS, *_WHOLE, *_DECIMAL} if kind == MFCC else {*_WHOLE[:5], *_DECIMAL}
     try:
         for pair in pairs:
             name, _, value = pair.partition("=")
-            if kind != LOG_MEL or name not in (*_WHOLE, *_DECIMAL):
+            if name not in known:
                 raise ValueError
-            options[name] = int(value) if name in _WHOLE else float(value)
-        if kind != LOG_MEL or int(rate) < 1 or any(options.get(n, 1) < 1 for n in _WHOLE[:4]):
+            options[name] = float(value) if name in _DECIMAL else int(value)
+        positive = (_COEFFICIENTS, *_WHOLE[:4])
+        if kind not in (LOG_MEL, MFCC) or min(options.get(name, 1) for name in positive) < 1:
             raise ValueError
-        return int(rate), options
+        if min(int(rate), 1 + options.get("padding", 0), 1 + options.get("lifter", 0)) < 1:
+            raise ValueError
     except ValueError:
         raise InputError(
-            f"a front end must be {LOG_MEL}:RATE with {', '.join((*_WHOLE, *_DECIMAL))}, such as "
+            f"a front end must be {LOG_MEL}:RATE with {', '.join((*_WHOLE[:5], *_DECIMAL))}, or "
+            f"{MFCC}:RATE with {_COEFFICIENTS} and lifter too, such as "
             f"log-mel:16000,n_mels=40,window=400,hop=160, got {text!r}. Correct it."
         ) from None
+    return SoundFeatures(int(rate), **options)
 
 
-def put_log_mel(
-    text: str, module: nn.Module, declarations: Sequence[Declaration | Constant]
-) -> tuple[nn.Module, AudioFrontEnd, dict[str, Any]]:
-    """``module`` behind features of sound; its front end; args, axes and limits for the export.
+def put_sound_features(
+    text: str,
+    module: nn.Module,
+    declarations: Sequence[Declaration | Constant],
+    decoder: Decoder | None,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """``module`` behind features of sound, and what the export takes beside it: front end, decoder,
+    args, axes and limits.
 
     ``declarations`` are those of what ``module`` takes: features, [batch, frames, bands], and the
     frames of each row, or features alone. Raises InputError.
     """
     import torch
 
-    from rnn_edge.models.log_mel import LogMel, OnSamples
+    from rnn_edge.models.log_mel import OnSamples, SoundFeaturesModule
 
-    rate, options = read_log_mel(text)
+    known = read_sound_features(text)
     features, *lengths = declarations
     dims = features.dims if isinstance(features, Declaration) else ()
     bands = dims[-1] if len(dims) == 3 else None
-    wanted = options.setdefault("n_mels", 40)
-    if bands != wanted or len(lengths) > 1 or not all(d.may_be_lengths for d in lengths):
+    if bands != known.width or len(lengths) > 1 or not all(d.may_be_lengths for d in lengths):
         raise InputError(
-            f"a module behind {LOG_MEL} must take [batch, frames, {wanted}] and maybe the frames "
+            f"a module behind {text} must take [batch, frames, {known.width}] and maybe the frames "
             f"of each row, got {', '.join(map(str, declarations))}. Correct --input."
         )
-    front = LogMel(rate, **options)
-    count = front.window + 24 * front.hop
+    count = known.window + 24 * known.hop
     samples = 0.1 * torch.randn(3, count, generator=torch.Generator().manual_seed(0))
     args: tuple[Any, ...] = (samples,)
     axes: list[tuple[str, ...]] = [("batch", "sequence")]
     if lengths:
-        args += (torch.tensor([count, front.window + 3 * front.hop, count - 1]),)
+        args += (torch.tensor([count, known.window + 3 * known.hop, count - 1]),)
         axes.append(("batch",))
-    placed = OnSamples(front, module, bool(lengths)).eval()
-    limits = {"sequence": AxisLimits(max(1, front.window - front.padding))}
-    return placed, AudioFrontEnd(rate), {"args": args, "axes": axes, "limits": limits}
+    blank = decoder.blank if isinstance(decoder, CtcDecoder) and lengths else None
+    placed = OnSamples(SoundFeaturesModule(known), module, bool(lengths), blank).eval()
+    if isinstance(decoder, CtcDecoder):
+        decoder = replace(decoder, stride=known.hop)
+    limits = {"sequence": AxisLimits(known.shortest)}
+    around = {"front_end": AudioFrontEnd(known.rate), "decoder": decoder}
+    return placed, {**around, "args": args, "axes": axes, "limits": limits}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ import rnn_edge
 from rnn_edge.cli.main import program
 from rnn_edge.contract import CtcDecoder, LabelDecoder, NextCharacterDecoder, TextDecoder
 from rnn_edge.errors import InputError
-from rnn_edge.models.log_mel import LogMel
+from rnn_edge.models.log_mel import LogMel, Mfcc
 from rnn_edge.source.descriptions import (
     read_decoder,
     read_entries,
-    read_log_mel,
+    read_sound_features,
     read_vocabulary,
 )
 
@@ -41,6 +42,13 @@ class Heard(nn.Module):
 class Each(Heard):
     def forward(self, x):
         return self.head(self.core(x)[0])
+
+class Spelled(Heard):
+    def __init__(self):
+        super().__init__(5)
+
+    def forward(self, x, lengths):
+        return self.head(self.core(x)[0]).log_softmax(2) + 0 * lengths.view(-1, 1, 1)
 
 class Read(nn.Module):
     def __init__(self):
@@ -90,6 +98,25 @@ def test_log_mel_is_what_the_formula_says(window: int, hop: int, size: int) -> N
     assert int(features.frame_counts(torch.tensor(1777))) == len(right)
 
 
+def cosine_transform(rows: np.ndarray) -> np.ndarray:
+    """Orthonormal, type 2: half the Fourier transform of each row and its mirror image."""
+    size = rows.shape[1]
+    both = np.fft.fft(np.concatenate([rows, rows[:, ::-1]], axis=1))[:, :size]
+    turned = (both * np.exp(-0.5j * np.pi * np.arange(size) / size)).real / 2
+    turned[:, 0] /= np.sqrt(2)
+    return np.asarray(turned * np.sqrt(2 / size))
+
+
+@pytest.mark.parametrize("lifter", [0, 22])
+def test_mfcc_is_what_the_formula_says(lifter: int) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 1777)
+    features = Mfcc(8000, 5, n_mels=6, window=200, hop=80, lifter=lifter)
+    found = features(torch.from_numpy(samples[None]).float())[0].numpy()
+    right = cosine_transform(expected_features(samples, 8000, 200, 80, 200))[:, :5]
+    weights = 1 + lifter / 2 * np.sin(np.pi * np.arange(5) / (lifter or 1))
+    np.testing.assert_allclose(found / weights, right, atol=2e-4)
+
+
 def export(*arguments: str) -> rnn_edge.Bundle:
     result = CliRunner().invoke(program, ["export", *arguments, "-o", "bundle"])
     assert result.exit_code == 0, result.output
@@ -120,6 +147,28 @@ def test_a_module_of_features_takes_sound(place: Path) -> None:
             right = module(given, torch.tensor([len(features)])).softmax(1)[0]
         np.testing.assert_allclose(found["probabilities"][row], right, atol=2e-4)
         assert found["label"][row] == ("no", "maybe", "yes")[int(right.argmax())]
+
+
+def test_what_is_heard_does_not_depend_on_other_sounds(place: Path) -> None:
+    shape = ["--input", "x:float32[batch,sequence,5]", "--input", "lengths:int64[batch]"]
+    front_end = "mfcc:8000,n_mfcc=5,n_mels=6,window=200,hop=80"
+    names = ["--front-end", front_end, "--labels", "labels.txt", "--decoder", "ctc"]
+    bundle = export("net.py:Spelled", *shape, *names)
+    module, random = load("Spelled"), np.random.default_rng(1)
+    sounds = [random.normal(0, 0.2, n).astype(np.float32) for n in (200, 8000, 931)]
+    session = rnn_edge.Session(bundle, graph="pipeline")
+    found = session.run_named(
+        {"samples": np.concatenate(sounds), "lengths": np.array([*map(len, sounds)])}
+    )
+    for row, sound in enumerate(sounds):
+        bands = expected_features(sound.astype(float), 8000, 200, 80, 200)
+        features = torch.from_numpy(cosine_transform(bands)[None, :, :5]).float()
+        with torch.no_grad():
+            likely = module(features, torch.tensor([features.shape[1]]))[0]
+        said = [label for label, _ in groupby(likely.argmax(1).tolist()) if label]
+        assert found["text"][row] == "".join(("", "maybe", "yes")[label] for label in said)
+        total = float(likely.max(1).values.sum())
+        assert found["log_probability"][row] == pytest.approx(total, rel=1e-4, abs=1e-3)
 
 
 def test_features_of_a_stream_are_those_of_the_whole_sound_in_any_chunks(place: Path) -> None:
@@ -166,9 +215,9 @@ def test_files_name_vocabularies_and_decoders(place: Path) -> None:
 def test_what_does_not_fit_is_refused_in_a_line(place: Path) -> None:
     labels = Path("labels.txt")
     for call, told in (
-        (lambda: read_log_mel("mfcc:16000"), "must be log-mel:RATE"),
-        (lambda: read_log_mel("log-mel:16000,hop=0"), "must be log-mel:RATE"),
-        (lambda: read_log_mel("log-mel:16000,width=4"), "must be log-mel:RATE"),
+        (lambda: read_sound_features("mfcc:16000,n_mfcc=41"), "n_mfcc must be at most n_mels, 40"),
+        (lambda: read_sound_features("log-mel:16000,hop=0"), "must be log-mel:RATE"),
+        (lambda: read_sound_features("log-mel:16000,width=4"), "must be log-mel:RATE"),
         (lambda: read_vocabulary(labels), "one character a line"),
         (lambda: read_decoder("ctc", None, None), "must have names"),
         (lambda: read_decoder("text", labels, None), "must hold <end>"),

@@ -1,0 +1,85 @@
+"""`rnn-edge pipeline`: vocabulary, features of sound and labels around any .onnx file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from rnn_edge.cli.options import json_option
+from rnn_edge.cli.output import print_json, say
+from rnn_edge.cli.source_options import State, surroundings_options
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@surroundings_options
+@click.option("--lengths", metavar="NAME", help="The input that holds the steps of each row.")
+@click.option(
+    "--axis",
+    "axes",
+    type=State(),
+    multiple=True,
+    help="A name of an axis in FILE and what it is, batch or sequence, as N=batch. Once per axis.",
+)
+@click.option(
+    "--portable",
+    is_flag=True,
+    help="Of standard operators alone: texts as code points, not strings.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder or file to write.  [default: NAME.pipeline.onnx beside FILE]",
+)
+@json_option
+def pipeline(
+    file: Path,
+    front_end: str | None,
+    vocab: Path | None,
+    labels: Path | None,
+    decoder: str | None,
+    lengths: str | None,
+    axes: Sequence[tuple[str, str]],
+    portable: bool,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Put what an app has before FILE, any .onnx, and what a person reads behind it.
+
+    Texts, samples or rows of numbers in, labels, tags or texts out, in one run of one new file. Its
+    answers are compared with those of front end, FILE and decoder, one after the other; where one
+    is off, nothing is written.
+
+    Example: rnn-edge pipeline theirs.onnx --vocab vocab.txt --labels labels.txt --lengths lengths
+    """
+    from rnn_edge.pipeline_file import derive_pipeline
+    from rnn_edge.source.descriptions import read_decoder, read_sound_features, read_vocabulary
+
+    if front_end is not None and vocab is not None:
+        raise click.UsageError("--front-end is for sound and --vocab for texts; give one.")
+    characters = None if vocab is None else read_vocabulary(vocab)
+    said = read_decoder(decoder, labels, characters)
+    if said is None:
+        raise click.UsageError("what FILE gives must be known: give --labels, or --decoder.")
+    say(f"Putting front end and decoder around {file} and comparing the answers ...")
+    found = derive_pipeline(
+        file,
+        output,
+        front_end=characters if front_end is None else read_sound_features(front_end),
+        decoder=said,
+        lengths=lengths,
+        axes=dict(axes),
+        portable=portable,
+    )
+    if as_json:
+        print_json({"file": str(found.path), "pipeline": dict(found.evidence)})
+        return
+    size = found.path.stat().st_size
+    click.echo(f"Wrote {found.path} ({size:,} bytes), which takes and gives:")
+    for spec in found.contract.inputs:
+        click.echo(f"  in   {spec}")
+    for spec in found.contract.outputs:
+        click.echo(f"  out  {spec}")

@@ -1,0 +1,165 @@
+"""A graph that reads features of sound becomes one that reads samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from rnn_edge.contract import AxisLimits, GraphContract, TensorSpec
+from rnn_edge.errors import ExportError
+from rnn_edge.graphs.streaming.stream import Stream
+from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
+from rnn_edge.sound_features import NEVER, SoundFeatures
+
+_SAMPLES, _BATCH, _TIME, _FRAMES = "samples", "batch", "sequence", "frames"
+# Pad and Slice take what they pad and cut as inputs from here on.
+_OLDEST = 13
+
+
+def put_sound_features(
+    model: ir.Model, contract: GraphContract, features: SoundFeatures, blank: int | None = None
+) -> Stream:
+    """``model`` behind ``features``: samples [batch, sequence] in; it stays as it is.
+
+    ``contract`` must take float32[batch, frames, features.width], and maybe the frames of each row,
+    for which the new graph takes the samples of each; what stands behind them changes nothing.
+    ``blank`` is the label of a model that gives log-probabilities [batch, frames, labels]: behind
+    its end a row says that for certain. Raises ExportError.
+    """
+    data, lengths = _require(contract, features)
+    version = model.graph.opset_imports.get("", 0)
+    if version < _OLDEST:
+        raise ExportError(
+            f"a model behind features must be of opset {_OLDEST} or newer, got opset {version}. "
+            "Convert it with onnx.version_converter."
+        )
+    made = ir.Graph([], [], nodes=[], opset_imports=dict(model.graph.opset_imports), name="sound")
+    writer = Writer(Weights(made))
+    meaning = f"sound of one channel, -1 to 1, {features.rate} samples a second"
+    inputs = [TensorSpec(_SAMPLES, "float32", (_BATCH, _TIME), meaning)]
+    samples = variable(_SAMPLES, ir.DataType.FLOAT, (_BATCH, _TIME))
+    feed = {}
+    if lengths is not None:
+        told = replace(lengths, dims=(_BATCH,), meaning="samples of each row", lengths_of=_TIME)
+        kind = ir.DataType.from_numpy(np.dtype(told.dtype))
+        sizes = variable(told.name, kind, (_BATCH,))
+        inputs.append(told)
+        made.inputs.extend([samples, sizes])
+        counted = writer.op("Cast", sizes, to=int(ir.DataType.INT64))
+        frames = _frames(writer, counted, features)
+        feed[lengths.name] = writer.op("Cast", frames, to=int(kind))
+        feed[data.name] = write_features(writer, _masked(writer, samples, counted), features)
+    else:
+        made.inputs.append(samples)
+        feed[data.name] = write_features(writer, samples, features)
+    found = writer.call(Stream(model, contract), feed)
+    if blank is not None and lengths is not None:
+        first = contract.outputs[0]
+        found[first.name] = _silent(writer, found[first.name], frames, first, blank)
+    made.extend(writer.nodes)
+    old = {data.dims[0]: _BATCH, data.dims[1]: _FRAMES}
+    outputs = []
+    for spec in contract.outputs:
+        outputs.append(replace(spec, dims=tuple(old.get(dim, dim) for dim in spec.dims)))
+        found[spec.name].name = spec.name
+        found[spec.name].shape = ir.Shape(list(outputs[-1].dims))
+        made.outputs.append(found[spec.name])
+    for name, number in model.graph.opset_imports.items():
+        made.opset_imports[name] = number
+    result = ir.Model(made, ir_version=model.ir_version)
+    name_apart(result)
+    rows = str(data.dims[0])
+    axes = {_BATCH: contract.axes[rows]} if rows in contract.axes else {}
+    least = contract.axes.get(str(data.dims[1]), AxisLimits()).minimum
+    axes[_TIME] = AxisLimits(features.shortest + (max(least, 1) - 1) * features.hop)
+    return Stream(
+        result, replace(contract, inputs=tuple(inputs), outputs=tuple(outputs), axes=axes)
+    )
+
+
+def write_features(writer: Writer, samples: ir.Value, features: SoundFeatures) -> ir.Value:
+    """float32[batch, samples] -> float32[batch, frames, width]."""
+    row = writer.op("Unsqueeze", samples, writer.constant([1]))
+    if features.padding:
+        row = writer.op("Pad", row, writer.constant([0, 0, features.padding, 0, 0, 0]))
+    basis = writer.constant(features.basis()[:, None], np.float32)
+    both = writer.op("Conv", row, basis, strides=[features.hop])
+    half = features.size // 2 + 1
+    real, imaginary = (
+        writer.op("Slice", both, *map(writer.constant, ([start], [start + half], [1])))
+        for start in (0, half)
+    )
+    energies = writer.op(
+        "Add", writer.op("Mul", real, real), writer.op("Mul", imaginary, imaginary)
+    )
+    bands = writer.constant(features.bands(), np.float32)
+    summed = writer.op("MatMul", writer.op("Transpose", energies, perm=[0, 2, 1]), bands)
+    floor = writer.constant(features.floor, np.float32)
+    logarithms = writer.op("Log", writer.op("Add", summed, floor))
+    cosines = features.cosines()
+    if cosines is None:
+        return logarithms
+    return writer.op("MatMul", logarithms, writer.constant(cosines, np.float32))
+
+
+def _frames(writer: Writer, lengths: ir.Value, features: SoundFeatures) -> ir.Value:
+    """int64[batch] frames of int64[batch] samples, 1 at least."""
+    behind = writer.op("Add", lengths, writer.constant(features.padding - features.window))
+    behind = writer.op("Max", behind, writer.constant(0))
+    hops = writer.op("Div", behind, writer.constant(features.hop))
+    return writer.op("Add", hops, writer.constant(1))
+
+
+def _masked(writer: Writer, samples: ir.Value, lengths: ir.Value) -> ir.Value:
+    """``samples`` with zeros behind the end of each row."""
+    inside = _inside(writer, samples, lengths)
+    return writer.op("Where", inside, samples, writer.constant(0, np.float32))
+
+
+def _inside(writer: Writer, rows: ir.Value, lengths: ir.Value) -> ir.Value:
+    """bool[batch, steps], whether a step of ``rows`` [batch, steps, ...] is one of its row's."""
+    size = writer.op("Gather", writer.op("Shape", rows), writer.constant(1), axis=0)
+    places = writer.op("Range", writer.constant(0), size, writer.constant(1))
+    return writer.op("Less", places, writer.op("Unsqueeze", lengths, writer.constant([1])))
+
+
+def _silent(
+    writer: Writer, value: ir.Value, frames: ir.Value, spec: TensorSpec, blank: int
+) -> ir.Value:
+    """``value``, and behind the ``frames`` of each row the blank for certain."""
+    labels = spec.dims[-1]
+    if len(spec.dims) != 3 or not isinstance(labels, int):
+        raise ExportError(
+            f"labels of frames must be [batch, frames, labels], the model gives {spec}. "
+            "Name another decoder."
+        )
+    silence = np.full(labels, NEVER, np.dtype(spec.dtype))
+    silence[blank] = 0
+    inside = _inside(writer, value, frames)
+    inside = writer.op("Unsqueeze", inside, writer.constant([2]))
+    silent = writer.op("Where", inside, value, writer.constant(silence, silence.dtype))
+    silent.type = value.type
+    return silent
+
+
+def _require(
+    contract: GraphContract, features: SoundFeatures
+) -> tuple[TensorSpec, TensorSpec | None]:
+    data, *rest = contract.inputs
+    fits = (
+        data.dtype == "float32"
+        and len(data.dims) == 3
+        and data.dims[2] == features.width
+        and all(isinstance(dim, str) for dim in data.dims[:2])
+        and len(rest) <= 1
+        and all(spec.lengths_of == data.dims[1] for spec in rest)
+    )
+    if not fits:
+        raise ExportError(
+            f"a graph behind features must take float32[batch, frames, {features.width}] and maybe "
+            f"the frames of each row, it takes {', '.join(map(str, contract.inputs))}. "
+            "Give the features that it was trained with."
+        )
+    return data, (rest[0] if rest else None)
