@@ -88,11 +88,12 @@ def tune(
     """Time the ways of running ``source``, a bundle, on this machine and keep the fastest.
 
     ``stream`` tunes pushes of ``chunk`` frames (the fewest, 1 mostly) in ``batch`` rows, with the
-    engines of StreamSession; otherwise ``batch`` sequences of ``sequence`` steps, or a batch with
-    these ``lengths``, with numbers of threads, a memory arena, threads that spin, and with rows of
-    alike lengths run together or not. ``max_drop`` admits weights of 8 bits whose answers lose no
-    more than that share. ``seconds`` are those of one candidate. Session and StreamSession use what
-    was kept where they are not told otherwise.
+    engines of StreamSession, the graphs that take such chunks and a memory arena; otherwise
+    ``batch`` sequences of ``sequence`` steps, or a batch with these ``lengths``, with numbers of
+    threads, a memory arena, threads that spin, and with rows of alike lengths run together or not.
+    ``max_drop`` admits weights of 8 bits whose answers lose no more than that share. ``seconds``
+    are those of one candidate. Session and StreamSession use what was kept where they are not told
+    otherwise.
     Raises InputError where the bundle cannot be run so.
     """
     bundle = source if isinstance(source, Bundle) else Bundle.load(source)
@@ -134,18 +135,21 @@ class _Push(Engine):
         engine: str,
         sizes: tuple[int, int | None],
         random: np.random.Generator,
+        form: tuple[str, bool, tuple[str, ...]] | None = None,
     ) -> None:
         batch, chunk = sizes
-        self.name, self.tuning, self.loss = engine, Tuning(engine=engine), 0.0
-        self.stream = StreamSession(bundle, batch=batch, engine=engine)
+        name, step, options = form or (engine, True, ())
+        self.name, self.loss = name, 0.0
+        self.tuning = Tuning(engine=engine, step=step, stream_options=options)
+        self.stream = StreamSession(bundle, batch=batch, engine=engine, step=step, options=options)
         self._batch, self._random = batch, random
-        self._frames = _shortest(self.stream) if chunk is None else chunk
+        self.frames = _shortest(self.stream) if chunk is None else chunk
         context = random_context(self.stream.contract, random)
         if context:
             self.stream.push({**self.chunk(), **_repeated(context, self.stream, batch)})
 
     def chunk(self) -> dict[str, np.ndarray]:
-        chunk = random_chunk(self.stream.contract, self._frames, self._random)
+        chunk = random_chunk(self.stream.contract, self.frames, self._random)
         return _repeated(chunk, self.stream, self._batch)
 
     def prepare(self, feed: Mapping[str, np.ndarray]) -> Any:
@@ -182,8 +186,14 @@ def _pushes(
     left_out: dict[str, str],
 ) -> Iterator[_Push]:
     """The default first; engines that cannot run the model are left out."""
-    default = _Push(bundle, "onnxruntime", sizes, random)
+    plain = "onnxruntime"
+    default = _Push(bundle, plain, sizes, random)
     yield default
+    frames = default.frames
+    if "step" in bundle.contract.graphs and frames == 1:
+        yield _Push(bundle, plain, sizes, random, (f"{plain}, stream.onnx", False, ()))
+    for option in OPTIONS[:1]:  # one thread has nothing to wait for
+        yield _Push(bundle, plain, sizes, random, (f"{plain}, {option}", True, (option,)))
     for engine in ("c", "c-int8"):
         if engine == "c-int8" and max_drop is None:
             left_out[engine] = "no --max-drop was given"

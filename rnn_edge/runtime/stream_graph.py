@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from rnn_edge.bundle import Bundle
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.session import Session
 from rnn_edge.runtime.stream_form import StreamForm, check_step, fixed_rows
-from rnn_edge.runtime.tuning import read_tuning
+from rnn_edge.runtime.tuning import Tuning, read_tuning
 
 STREAM = "stream"
 STEP = "step"
@@ -19,6 +20,8 @@ class StreamGraph:
     """The sessions that run a stream; safe to share between streams.
 
     ``source`` is a Bundle, a bundle's folder or a lone .onnx file that carries its contract.
+    ``step`` says whether single frames go to a graph of their own, where there is one, ``options``
+    are those of Session; None takes what was tuned here, else a graph of their own, and none.
     """
 
     def __init__(
@@ -27,6 +30,9 @@ class StreamGraph:
         provider: str,
         threads: int | None,
         trusted: bool,
+        *,
+        step: bool | None = None,
+        options: Sequence[str] | None = None,
     ) -> None:
         if not isinstance(source, Bundle) and Path(source).is_dir():
             source = Bundle.load(source)
@@ -37,19 +43,22 @@ class StreamGraph:
                 f"{', '.join(source.contract.graphs)}: {reason.rstrip('.')}. "
                 "Export a causal model for streaming."
             )
-        options: dict[str, Any] = {"threads": threads, "trusted": trusted}
-        self._stream = Session(source, provider, graph=STREAM, **options)
+        bundle = source if isinstance(source, Bundle) else None
+        tuned = read_tuning(bundle) if bundle and provider == "cpu" else Tuning()
+        chosen = (tuned.stream_options or ()) if options is None else tuple(options)
+        wanted = tuned.step is not False if step is None else step
+        given: dict[str, Any] = {"threads": threads, "trusted": trusted, "options": chosen}
+        self._stream = Session(source, provider, graph=STREAM, **given)
         self.form = StreamForm.of(self._stream.contract)
         self.about = self._stream.about
         self._step: Session | None = None
         self._step_rows: int | None = None
-        if isinstance(source, Bundle) and STEP in source.contract.graphs:
+        if wanted and isinstance(source, Bundle) and STEP in source.contract.graphs:
             check_step(self.form, source.graph(STEP))
-            self._step = Session(source, provider, graph=STEP, **options)
+            self._step = Session(source, provider, graph=STEP, **given)
             self._step_rows = fixed_rows(self.form, self._step.contract)
-        bundle = source if isinstance(source, Bundle) else None
         #: The engine that `rnn-edge tune` has found fastest here, if it was asked.
-        self.tuned_engine = read_tuning(bundle).engine if bundle and provider == "cpu" else None
+        self.tuned_engine = tuned.engine
         self.device = "cuda" if provider == "cuda" else "cpu"
 
     def shortest(self, rows: int) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ class StreamSession:
     compiler when first wanted; such a library is held against ONNX Runtime before it is used and
     kept (see rnn_edge.c99.library); what `rnn-edge tune` has found here is the default, else
     "onnxruntime". "c-int8" does so with weights of 8 bits. They need the packages
-    of the extra `integrate` and a compiler, once.
+    of the extra `integrate` and a compiler, once. ``step`` False keeps single frames on the graph
+    for chunks, where there is one for them; ``options`` are as for Session; both are what was tuned
+    here by default.
 
     One stream belongs to one thread at a time; for many streams at once see StreamPool.
     Raises BundleError, ContractError, InputError or ProviderError; IntegrationError where a graph
@@ -51,8 +53,12 @@ class StreamSession:
         copy: bool = True,
         trusted: bool = False,
         engine: str | None = None,
+        step: bool | None = None,
+        options: Sequence[str] | None = None,
     ) -> None:
-        self._graph: StreamGraph | None = StreamGraph(source, provider, threads, trusted)
+        self._graph: StreamGraph | None = StreamGraph(
+            source, provider, threads, trusted, step=step, options=options
+        )
         self._form = self._graph.form
         self._make_rows = choose_engine(engine, source, self._graph)
         #: What is known beyond the graph (front end, decoder); None for a file from elsewhere.

@@ -18,12 +18,15 @@ FORMAT = "rnn-edge-tuning"
 @dataclass(frozen=True)
 class Tuning:
     """``threads``, ``groups`` (rows of alike lengths run together) and ``options`` are those of
-    Session, ``engine`` is that of StreamSession; None where that was not tuned."""
+    Session, ``engine``, ``step`` and ``stream_options`` are those of StreamSession; None where that
+    was not tuned."""
 
     threads: int | None = None
     groups: bool | None = None
     engine: str | None = None
     options: tuple[str, ...] | None = None
+    step: bool | None = None
+    stream_options: tuple[str, ...] | None = None
 
 
 def tuning_path(bundle: Bundle) -> Path:
@@ -38,10 +41,13 @@ def read_tuning(bundle: Bundle) -> Tuning:
     entry = machines.get(_machine(), {}) if machines else {}
     if entry.get("bundle") != _checksum(bundle):
         return Tuning()
-    options = entry.get("options")
+    options, of_streams = (
+        None if entry.get(name) is None else tuple(entry[name])
+        for name in ("options", "stream_options")
+    )
     return Tuning(
-        entry.get("threads"), entry.get("groups"), entry.get("engine"),
-        None if options is None else tuple(options),
+        entry.get("threads"), entry.get("groups"), entry.get("engine"), options,
+        entry.get("step"), of_streams,
     )  # fmt: skip
 
 
