@@ -29,9 +29,10 @@ from speed.peers import PEERS, installed
 from speed.sequences import measure_ragged, measure_sequences
 from speed.starts import measure_exports, measure_starts
 from speed.steps import CELLS, measure_pool, measure_steps
+from speed.training import measure_training
 from speed.turns import Row
 
-GROUPS = ("step", "sequences", "ragged", "streams", "generation", "starts", "export")
+GROUPS = ("step", "sequences", "ragged", "streams", "generation", "starts", "export", "training")
 
 
 def main() -> int:
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--only", choices=GROUPS, action="append", help="These groups alone.")
     parser.add_argument("--quick", action="store_true", help="Fewer sizes and turns.")
     parser.add_argument("--turns", type=int, help="How often each competitor has its turn.")
+    parser.add_argument("--images", type=Path, help="IDX files to train on.  [default: digits]")
     parser.add_argument("--json", type=Path, help="Write the figures here.")
     parser.add_argument("--plot", type=Path, help="Draw the ratios into this PNG file.")
     options = parser.parse_args()
@@ -50,7 +52,7 @@ def main() -> int:
             print(f"left out: {peer} is not installed", file=sys.stderr)
     turns = options.turns or (40 if options.quick else 150)
     before, rows = os.getloadavg()[0], []
-    for found in measure(options.only or GROUPS, options.quick, turns):
+    for found in measure(options.only or GROUPS, options.quick, turns, options.images):
         show(found)
         rows += found
     missed = [row for row in rows if row.reached is False]
@@ -66,7 +68,9 @@ def main() -> int:
     return int(bool(missed))
 
 
-def measure(groups: Sequence[str], quick: bool, turns: int) -> Iterator[list[Row]]:
+def measure(
+    groups: Sequence[str], quick: bool, turns: int, images: Path | None
+) -> Iterator[list[Row]]:
     """The rows of one model after the other."""
     with tempfile.TemporaryDirectory() as place:
         number = 0
@@ -100,6 +104,8 @@ def measure(groups: Sequence[str], quick: bool, turns: int) -> Iterator[list[Row
             yield measure_starts(folder(), 5 if quick else 15)
         if "streams" in groups:
             yield measure_pool(folder(), turns)
+        if "training" in groups:
+            yield measure_training(images, folder(), 3)
 
 
 def show(rows: Sequence[Row]) -> None:
