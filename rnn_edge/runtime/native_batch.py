@@ -34,7 +34,7 @@ class NativeBatch:
         self._bytes, self._start = layout[0], layout[1]
         self._memory = _aligned(rows * max(self._bytes, 1))
         self.states_at = ctypes.c_void_p(self._memory.ctypes.data)
-        table = self._memory.reshape(rows, -1)
+        self._table = table = self._memory.reshape(rows, -1)
         self._fields = {
             part.name: _field(table, part, offset, self._pair(part.name))
             for part, offset in zip(library.states, layout[2:], strict=True)
@@ -118,6 +118,32 @@ class NativeBatch:
         if self._flags is not None:
             self._flags[...] = self.fresh
 
+    def take_rows(self, other: NativeBatch, rows: np.ndarray) -> None:
+        """Become a copy of these rows of another batch."""
+        self._table[...] = other._table[rows]
+        self.fresh[...] = other.fresh[rows]
+        self.some_fresh = bool(self.fresh.any())
+        context = {}
+        for spec in self.form.context:
+            axis, array = self.form.row_axis(spec), other._context[spec.name]
+            context[spec.name] = array if axis is None else np.take(array, rows, axis)
+        self.set_context(context)
+
+    def give_rows(self, other: NativeBatch, rows: np.ndarray) -> None:
+        """Write all rows back to where they lie in another batch, when they have run."""
+        other._table[rows] = self._table
+        other.fresh[rows] = self.fresh
+        other.some_fresh = bool(other.fresh.any())
+
+    def shared_states(self) -> dict[str, np.ndarray]:
+        """Copies of the states that all rows share."""
+        shared = [pair.input for pair in self.form.states if pair.batch_axis is None]
+        return {name: self._fields[name][0].copy() for name in shared}
+
+    def set_shared_states(self, states: Mapping[str, np.ndarray]) -> None:
+        for name, array in states.items():
+            self._fields[name][...] = array
+
     def steps_so_far(self) -> int:
         """How many steps the rows have come, where the library counts them."""
         counter = self.library.counter
@@ -134,7 +160,7 @@ class NativePlan:
         self, batch: NativeBatch, shapes: Shapes, context: Mapping[str, np.ndarray]
     ) -> None:
         library, form = batch.library, batch.form
-        self.frames = form.frames(shapes)
+        self.shapes, self.frames = shapes, form.frames(shapes)
         if self.frames % library.frames:
             raise InputError(
                 f"frames of a chunk must be a multiple of {library.frames} with the engine 'c', "
@@ -184,6 +210,17 @@ class NativePlan:
         """Copy a chunk in that has been checked."""
         for block, array in zip(self._inputs, arrays, strict=True):
             block.put(array)
+
+    def put_rows(self, parts: Sequence[Sequence[np.ndarray]], axes: Sequence[int | None]) -> None:
+        """Copy the chunks of single rows in, one after the other along each input's ``axes``."""
+        self.put(
+            [
+                parts[0][place]
+                if axis is None
+                else np.concatenate([part[place] for part in parts], axis)
+                for place, axis in enumerate(axes)
+            ]
+        )
 
     def put_context(self, context: Mapping[str, np.ndarray]) -> None:
         for name, block in self._named.items():

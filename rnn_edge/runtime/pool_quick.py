@@ -10,42 +10,39 @@ from typing import Any
 
 import numpy as np
 
-from rnn_edge.runtime.providers import runtime_errors
-from rnn_edge.runtime.stream_batch import StreamBatch
-from rnn_edge.runtime.stream_form import StreamForm, values_surely_fit
-from rnn_edge.runtime.stream_plan import Plan
+from rnn_edge.errors import InputError
+from rnn_edge.runtime.stream_form import StreamForm
 
 #: Chunks by stream -> the answers by stream; None when they must be looked at more closely.
 QuickPool = Callable[[Mapping[int, Any]], dict[int, list[np.ndarray]] | None]
 
 
 def quick_pool(
-    form: StreamForm, batch: StreamBatch, plan: Plan, streams: Sequence[int], places: Sequence[int]
+    form: StreamForm, plan: Any, streams: Sequence[int], places: Sequence[int]
 ) -> QuickPool | None:
-    """A function that runs one more chunk of each of ``streams``, which are all rows of ``batch``.
+    """A function that runs one more chunk of each of ``streams``, all rows that ``plan`` runs.
 
-    ``places`` are their rows. None where there is more to do: several inputs, rows that must be in
-    step, another device, outputs that the runtime allocates.
+    ``places`` are their rows; ``plan`` is one of either engine. None where there is more to do:
+    several inputs, rows that must be in step, inputs or outputs that all rows share.
     """
     axes = [form.row_axis(spec) for spec in form.outputs]
-    if len(plan.chunk) != 1 or not plan.is_bound or form.in_step or form.shared_chunk:
+    if len(form.chunk) != 1 or form.in_step or any(axis is None for axis in axes):
         return None
-    if any(axis is None for axis in axes):
-        return None
-    spec, buffer = plan.chunk[0]
-    target, dtype = buffer.array, buffer.array.dtype
+    (spec,) = form.chunk
     axis = form.row_axis(spec)
-    assert axis is not None
-    shape = tuple(1 if place == axis else size for place, size in enumerate(target.shape))
+    if axis is None:
+        return None
+    joined = np.empty(plan.shapes[0], spec.dtype)
+    shape = tuple(1 if place == axis else size for place, size in enumerate(joined.shape))
     order, rows = list(streams), list(places)
     by_row = None if rows == sorted(rows) else [int(place) for place in np.argsort(rows)]
     cuts = [
         [(slice(None),) * (place or 0) + (slice(row, row + 1),) for place in axes] for row in rows
     ]
-    array_type, runs, copies = np.ndarray, plan.runs, plan.copies
+    array_type, dtype, quick = np.ndarray, joined.dtype, plan.quick
 
     def push(chunks: Mapping[int, Any]) -> dict[int, list[np.ndarray]] | None:
-        if batch.some_fresh or list(chunks) != order:
+        if list(chunks) != order:
             return None
         arrays = list(chunks.values())
         for array in arrays:
@@ -53,17 +50,14 @@ def quick_pool(
                 return None
         if by_row is not None:
             arrays = [arrays[place] for place in by_row]
-        np.concatenate(arrays, axis, out=target)
-        if not values_surely_fit(spec, target):
-            return None
-        way = batch.way
+        np.concatenate(arrays, axis, out=joined)
         try:
-            runs[way]()
-        except runtime_errors():
+            answers = quick((joined,), True)
+        except InputError:
             # Whose chunk it was is found by running them one by one.
             return None
-        batch.way = 1 - way
-        answers = [copied() for copied in copies]
+        if answers is None:
+            return None
         if len(answers) == 1:
             only = answers[0]
             return {number: [only[cut[0]]] for number, cut in zip(order, cuts, strict=True)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rnn_edge.runtime.pool_quick import QuickPool, quick_pool
-from rnn_edge.runtime.stream_batch import StreamBatch
+from rnn_edge.runtime.stream_engine import MakeRows
 from rnn_edge.runtime.stream_form import Shapes, StreamForm
-from rnn_edge.runtime.stream_graph import StreamGraph
 
 # Batches of part of the rows whose buffers are kept, one for each number of rows.
 MOST_PARTS = 8
@@ -63,15 +63,16 @@ class Block:
     to a smaller batch and back.
     """
 
-    def __init__(self, graph: StreamGraph) -> None:
-        self._graph = graph
-        self._form = graph.form
-        self._axes = _row_axes(graph.form)
+    def __init__(self, form: StreamForm, make_rows: MakeRows) -> None:
+        self._make_rows = make_rows
+        self._form = form
+        self._axes = _row_axes(form)
         #: Those who are here, and those of them whose place in the batch is known.
         self._rows: list[Row] = []
         self._place: dict[int, int] = {}
-        self._batch: StreamBatch | None = None
-        self._parts: dict[int, StreamBatch] = {}
+        # Batches of either engine; one takes rows from another of its kind alone.
+        self._batch: Any = None
+        self._parts: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -118,7 +119,7 @@ class Block:
             return None
         places = [self._place[task.row.id] for task in tasks]
         plan = batch.plan(self._shapes(tasks))
-        return quick_pool(self._form, batch, plan, [task.row.id for task in tasks], places)
+        return quick_pool(self._form, plan, [task.row.id for task in tasks], places)
 
     def state(self, row: Row) -> dict[str, np.ndarray]:
         """What ``StreamSession.state`` would give for this stream."""
@@ -137,7 +138,7 @@ class Block:
     def _chunk(self) -> tuple:
         return self._form.chunk
 
-    def _settled(self) -> StreamBatch:
+    def _settled(self) -> Any:
         """The batch of all rows, made anew when some have joined or left."""
         old = self._batch
         if old is not None and len(self._rows) == len(self._place) == old.rows:
@@ -161,25 +162,25 @@ class Block:
             for name, arrays in parts.items()
         }
         self._rows = [*kept, *joining]
-        self._batch = StreamBatch(self._graph, len(self._rows), {**held, **stacked})
+        self._batch = self._make_rows(len(self._rows), {**held, **stacked})
         self._batch.set_states({**stacked, **self._rows[0].shared}, np.array(fresh))
         self._place = {row.id: place for place, row in enumerate(self._rows)}
         return self._batch
 
-    def _part(self, rows: int) -> StreamBatch:
+    def _part(self, rows: int) -> Any:
         part = self._parts.pop(rows, None)
         if part is None:
             context = self._settled().context()
             for name, array in context.items():
                 if name in self._axes:
                     context[name] = np.take(array, [0] * rows, self._axes[name])
-            part = StreamBatch(self._graph, rows, context)
+            part = self._make_rows(rows, context)
             if len(self._parts) == MOST_PARTS:
                 del self._parts[next(iter(self._parts))]
         self._parts[rows] = part
         return part
 
-    def _row_tensors(self, batch: StreamBatch) -> Iterator[tuple[str, int, np.ndarray]]:
+    def _row_tensors(self, batch: Any) -> Iterator[tuple[str, int, np.ndarray]]:
         """Name, axis of rows and array of all that belongs to single rows."""
         for name, array in {**batch.states(), **batch.context()}.items():
             if name in self._axes:

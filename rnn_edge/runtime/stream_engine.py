@@ -19,11 +19,11 @@ from rnn_edge.runtime.stream_graph import StreamGraph
 ENGINES = ("onnxruntime", "c", "c-int8")
 
 Rows = StreamBatch | NativeBatch
+#: So many rows, with this context.
+MakeRows = Callable[[int, Mapping[str, np.ndarray]], Rows]
 
 
-def choose_engine(
-    engine: str | None, source: Bundle | str | Path, graph: StreamGraph
-) -> Callable[[int, Mapping[str, np.ndarray]], Rows]:
+def choose_engine(engine: str | None, source: Bundle | str | Path, graph: StreamGraph) -> MakeRows:
     """A function that makes so many rows with this context.
 
     None takes what was tuned on this machine, and warns where that has gone. Raises ProviderError

@@ -60,7 +60,7 @@ class Plan:
         fixed: Mapping[str, Buffer],
         device: str,
     ) -> None:
-        self.frames = form.frames(shapes)
+        self.shapes, self.frames = shapes, form.frames(shapes)
         self._session = session
         self._chunk = [
             Buffer(shape, spec.dtype, device)

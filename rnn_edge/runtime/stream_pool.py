@@ -16,6 +16,7 @@ from rnn_edge.contract import AxisLimits, GraphContract
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.pool_quick import QuickPool
 from rnn_edge.runtime.stream_block import Block, Row, Task
+from rnn_edge.runtime.stream_engine import choose_engine
 from rnn_edge.runtime.stream_form import values_surely_fit
 from rnn_edge.runtime.stream_graph import StreamGraph
 
@@ -48,6 +49,9 @@ class StreamPool:
     the same step do. For a handful of small models separate StreamSessions are as fast; many
     streams, or a hidden size of 256, gain several times over.
 
+    ``engine`` is as for StreamSession: "c" computes the rows of a run one after the other, which is
+    the fastest for small models; of large ones ONNX Runtime reads the weights once for all rows.
+
     All methods may be called from any thread; ``push`` does not wait for a run in progress. After
     an InputError, streams are as they were. Raises what StreamSession raises.
     """
@@ -60,6 +64,7 @@ class StreamPool:
         max_batch: int = 64,
         threads: int | None = 1,
         trusted: bool = False,
+        engine: str = "onnxruntime",
     ) -> None:
         if not isinstance(max_batch, int) or max_batch < 1:
             raise InputError(
@@ -67,6 +72,7 @@ class StreamPool:
             )
         self._graph = StreamGraph(source, provider, threads, trusted)
         self._form = form = self._graph.form
+        self._make_rows = choose_engine(engine, source, self._graph)
         form.check_rows(1)
         limits = form.contract.axes.get(str(form.batch), AxisLimits())
         # Without an axis of rows in the file, every stream runs alone.
@@ -320,7 +326,7 @@ class StreamPool:
         with self._lock:
             joining, self._joining = self._joining, []
         for stream in joining:
-            block = self._blocks.setdefault(stream.kind, Block(self._graph))
+            block = self._blocks.setdefault(stream.kind, Block(self._form, self._make_rows))
             block.join(stream.row)
 
     def _kind(self, row: Row) -> Hashable:

@@ -305,3 +305,77 @@ def test_a_state_between_steps_is_not_taken(strided: Bundle) -> None:
     other.state = native.state
     ends = [stream.push(x[:, 12:])[0] for stream in (native, other)]
     np.testing.assert_allclose(*ends, atol=EPSILON)
+
+
+@pytest.mark.parametrize(("kind", "reset"), [("LSTM", False), ("GRU", True)])
+def test_streams_of_a_pool_give_their_own_answers_whatever_they_do(
+    bundles: dict[tuple[str, bool], Bundle], kind: str, reset: bool
+) -> None:
+    bundle, random = bundles[kind, reset], np.random.default_rng(9)
+    pool = rnn_edge.StreamPool(bundle, engine="c", max_batch=16)
+    pushed: dict[int, list[np.ndarray]] = {}
+    found: dict[int, list[np.ndarray]] = {}
+    compared = 0
+
+    def end(stream: int) -> None:
+        nonlocal compared
+        if pushed[stream]:
+            x, y = np.concatenate(pushed[stream], 1)[0], np.concatenate(found[stream], 1)[0]
+            expected = stream_bundles.recurrent_answer(kind, x)
+            np.testing.assert_allclose(y, expected, atol=EPSILON)
+            compared += 1
+        pushed[stream], found[stream] = [], []
+
+    for turn in range(150):
+        if len(pushed) < 24:
+            stream = pool.open()
+            pushed[stream], found[stream] = [], []
+        size = int(random.integers(1, 4))
+        ready = [stream for stream in pushed if turn % 3 or random.random() < 0.6]
+        chunks = {
+            stream: random.normal(size=(1, size, stream_bundles.FEATURES)).astype(np.float32)
+            for stream in ready
+        }
+        for stream, answers in pool.push_many(chunks).items():
+            pushed[stream].append(chunks[stream])
+            found[stream].append(answers[0])
+        stream = list(pushed)[int(random.integers(len(pushed)))]
+        if turn % 4 == 1:
+            end(stream)
+            pool.reset(stream)
+        elif turn % 4 == 3:
+            end(stream)
+            pool.close(stream)
+            del pushed[stream], found[stream]
+    assert compared > 50
+
+
+def test_a_stream_moves_between_the_pools_of_both_engines(
+    bundles: dict[tuple[str, bool], Bundle],
+) -> None:
+    bundle, random = bundles["LSTM", True], np.random.default_rng(10)
+    x = random.normal(size=(1, 9, stream_bundles.FEATURES)).astype(np.float32)
+    pools = [rnn_edge.StreamPool(bundle, engine=engine) for engine in ("c", "onnxruntime", "c")]
+    state, parts = None, []
+    for number, pool in enumerate(pools):
+        pool.open()
+        stream = pool.open(state)
+        part = x[:, 3 * number : 3 * number + 3]
+        parts.append(pool.push_many({stream: part})[stream][0])
+        state = pool.state(stream)
+    expected = stream_bundles.recurrent_answer("LSTM", x[0])
+    np.testing.assert_allclose(np.concatenate(parts, 1)[0], expected, atol=EPSILON)
+
+
+def test_streams_of_a_pool_at_other_steps_keep_their_counters(tmp_path: Path) -> None:
+    pool = rnn_edge.StreamPool(stream_bundles.write_counter(tmp_path / "counter"), engine="c")
+    two = np.ones((1, 2), np.float32)
+    begun: dict[int, int] = {}
+    for turn in range(5):
+        begun[pool.open()] = turn
+        if turn == 3:
+            pool.reset(0)
+            begun[0] = turn
+        for stream, answers in pool.push_many(dict.fromkeys(begun, two)).items():
+            first = 2 * (turn - begun[stream])
+            assert answers[0][0].tolist() == [first, first + 1]
