@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rnn_edge.contract import (
     AudioFrontEnd,
+    ByteFrontEnd,
     CharacterFrontEnd,
     ClipFrontEnd,
     Contract,
@@ -152,6 +153,11 @@ def _front_end(contract: Contract) -> list[str]:
                 "Text: each character becomes its place in `contract.front_end.vocabulary` of "
                 f"bundle.json; one that is not there becomes {front_end.unknown}; shorter rows "
                 f"are filled up with {front_end.padding}."
+            ]
+        case ByteFrontEnd() as front_end:
+            return [
+                f"Text: each byte of its UTF-8 becomes its value and {front_end.offset}; shorter "
+                f"rows are filled up with {front_end.padding}."
             ]
         case SeriesFrontEnd() as front_end:
             columns = ", ".join(front_end.columns)

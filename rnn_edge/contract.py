@@ -24,6 +24,9 @@ from rnn_edge.kinds import (
     AudioFrontEnd as AudioFrontEnd,
 )
 from rnn_edge.kinds import (
+    ByteFrontEnd as ByteFrontEnd,
+)
+from rnn_edge.kinds import (
     CharacterFrontEnd as CharacterFrontEnd,
 )
 from rnn_edge.kinds import (

@@ -25,6 +25,18 @@ class CharacterFrontEnd:
 
 
 @dataclass(frozen=True)
+class ByteFrontEnd:
+    """Text to token ids, one a byte of its UTF-8: the byte's value and ``offset``.
+
+    There is no byte that is unknown; rows are filled up with ``padding``.
+    """
+
+    offset: int = 0
+    padding: int = 0
+    kind: str = "bytes"
+
+
+@dataclass(frozen=True)
 class SeriesFrontEnd:
     """Numbers, one row a time step and one column a feature, as they are measured.
 
@@ -89,6 +101,7 @@ class PictureFrontEnd:
 
 FrontEnd = (
     CharacterFrontEnd
+    | ByteFrontEnd
     | SeriesFrontEnd
     | ImageFrontEnd
     | AudioFrontEnd
@@ -184,6 +197,7 @@ Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder | TagDecoder | CtcD
 
 FRONT_ENDS: dict[str, type[FrontEnd]] = {
     "characters": CharacterFrontEnd,
+    "bytes": ByteFrontEnd,
     "series": SeriesFrontEnd,
     "image": ImageFrontEnd,
     "audio": AudioFrontEnd,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_edge.contract import Contract
-from rnn_edge.errors import ExportError, InputError, VerificationError
+from rnn_edge.errors import ContractError, ExportError, InputError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.streaming import save_graph
 
@@ -60,7 +60,7 @@ def add_pipeline(
                 ids = Path(staging) / generator.contract.file
                 save_graph(generator.model, generator.contract, ids)
                 report, golden = check_texts(whole, Session(ids, trusted=True), contract)
-    except (ExportError, InputError, VerificationError) as error:
+    except (ContractError, ExportError, InputError, VerificationError) as error:
         return PipelinePart(None, {"refused": str(error)}, {})
     return PipelinePart(graph, report.to_dict(), golden)
 

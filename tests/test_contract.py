@@ -14,6 +14,7 @@ from rnn_edge.contract import (
     FRONT_ENDS,
     AudioFrontEnd,
     AxisLimits,
+    ByteFrontEnd,
     CharacterFrontEnd,
     ClipFrontEnd,
     Contract,
@@ -53,6 +54,7 @@ GRAPH = GraphContract(
 FRONT_END_EXAMPLES: list[FrontEnd | None] = [
     None,
     CharacterFrontEnd(("<pad>", "<unk>", "a", "好", '"', "\\"), unknown=1, padding=0),
+    ByteFrontEnd(offset=3, padding=1),
     SeriesFrontEnd(("HUFL", "OT"), mean=(7.5, 13.0), std=(5.9, 8.5)),
     ImageFrontEnd(28, 28, maximum=16.0),
     AudioFrontEnd(16000),

@@ -135,17 +135,15 @@ def _export_module(
     options: dict[str, Any],
 ) -> Bundle:
     from rnn_edge.exporting import export as export_module
-    from rnn_edge.source.descriptions import put_sound_features, read_decoder, read_vocabulary
+    from rnn_edge.sound_features import SoundFeatures
+    from rnn_edge.source.descriptions import put_sound_features, read_decoder, read_front_end
 
-    front_end, vocab = options.pop("front_end"), options.pop("vocab")
-    if front_end is not None and vocab is not None:
-        raise click.UsageError("--front-end is for sound and --vocab for texts; give one.")
-    characters = None if vocab is None else read_vocabulary(vocab)
-    said = read_decoder(options.pop("decoder"), options.pop("labels"), characters)
+    front_end = read_front_end(options.pop("front_end"), options.pop("vocab"))
+    said = read_decoder(options.pop("decoder"), options.pop("labels"), front_end)
     module = open_module(source, weights)
     say(_ANNOUNCEMENT.format(source))
     with quiet_forward(source):
-        if front_end is not None:
+        if isinstance(front_end, SoundFeatures):
             placed, given = put_sound_features(front_end, module, inputs, said)
             return export_module(placed, given.pop("args"), target, **given, **options)
         examples = make_examples(module, inputs)
@@ -156,7 +154,7 @@ def _export_module(
             axes=examples.axes,
             kwargs=examples.kwargs,
             bounds=examples.bounds,
-            front_end=characters,
+            front_end=front_end,
             decoder=said,
             **options,
         )

@@ -56,19 +56,17 @@ def pipeline(
     Example: rnn-edge pipeline theirs.onnx --vocab vocab.txt --labels labels.txt --lengths lengths
     """
     from rnn_edge.pipeline_file import derive_pipeline
-    from rnn_edge.source.descriptions import read_decoder, read_sound_features, read_vocabulary
+    from rnn_edge.source.descriptions import read_decoder, read_front_end
 
-    if front_end is not None and vocab is not None:
-        raise click.UsageError("--front-end is for sound and --vocab for texts; give one.")
-    characters = None if vocab is None else read_vocabulary(vocab)
-    said = read_decoder(decoder, labels, characters)
+    before = read_front_end(front_end, vocab)
+    said = read_decoder(decoder, labels, before)
     if said is None:
         raise click.UsageError("what FILE gives must be known: give --labels, or --decoder.")
     say(f"Putting front end and decoder around {file} and comparing the answers ...")
     found = derive_pipeline(
         file,
         output,
-        front_end=characters if front_end is None else read_sound_features(front_end),
+        front_end=before,
         decoder=said,
         lengths=lengths,
         axes=dict(axes),

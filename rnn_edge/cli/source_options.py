@@ -90,9 +90,9 @@ def surroundings_options(command: Command) -> Command:
         ),
         click.option(
             "--front-end",
-            metavar="KIND:RATE,...",
-            help="It reads features of sound: log-mel:16000,n_mels=40,window=400,hop=160, or "
-            "mfcc:16000,n_mfcc=13,n_mels=40,...",
+            metavar="KIND:...",
+            help="What it reads: log-mel:16000,n_mels=40,window=400,hop=160 or "
+            "mfcc:16000,n_mfcc=13,... of sound, or bytes:offset=0,padding=0 of a text.",
         ),
     ):
         command = option(command)

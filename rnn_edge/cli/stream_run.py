@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnn_edge.cli.output import say
-from rnn_edge.contract import AudioFrontEnd, CharacterFrontEnd
+from rnn_edge.contract import AudioFrontEnd, ByteFrontEnd, CharacterFrontEnd
 from rnn_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run_stream(source: Path, provider: str, given: StreamInput, as_json: bool) -
             chunks = read_wav(file, shape, chunk, given.real_time, rate)
     elif frames == RAW:
         chunks = read_raw(pipe, shape, chunk or 1)
-    elif isinstance(front_end, CharacterFrontEnd):
+    elif isinstance(front_end, CharacterFrontEnd | ByteFrontEnd):
         chunks = read_text(pipe, shape, front_end, chunk)
     else:
         chunks = read_lines(pipe, shape, front_end, chunk or 1)

@@ -16,7 +16,7 @@ from rnn_edge.runtime.stream_form import StreamForm
 TEMPLATES = Path(__file__).parent / "templates"
 BUNDLE_FOLDER = "bundle"
 # What programs read into pipeline.onnx, which says all the rest.
-FRONT_ENDS = ("characters", "image", "picture", "clip", "audio")
+FRONT_ENDS = ("characters", "bytes", "image", "picture", "clip", "audio")
 # What they say themselves of rows of numbers, which they read step by step too.
 DECODERS = ("plain", "labels", "values")
 
@@ -52,7 +52,9 @@ class Program:
             return "series" if self.decoder_kind in DECODERS else None
         if front_end is None or self.whole is None:
             return None
-        return front_end.kind if front_end.kind in FRONT_ENDS else None
+        # Of both a person gives a text.
+        kind = "characters" if front_end.kind == "bytes" else front_end.kind
+        return kind if kind in FRONT_ENDS else None
 
     @property
     def plain_columns(self) -> tuple[str, ...]:

@@ -14,7 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnn_edge.contract import AudioFrontEnd, CharacterFrontEnd, ImageFrontEnd, SeriesFrontEnd
+from rnn_edge.contract import (
+    AudioFrontEnd,
+    ByteFrontEnd,
+    CharacterFrontEnd,
+    ImageFrontEnd,
+    SeriesFrontEnd,
+)
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.png import png_size, read_png
 from rnn_edge.runtime.wav_file import decode_wav, resample
@@ -22,6 +28,15 @@ from rnn_edge.runtime.wav_file import decode_wav, resample
 # ITU-R BT.601: the weights of red, green and blue in the brightness of a pixel.
 _LUMA = np.array([0.299, 0.587, 0.114])
 _LARGEST = float(np.finfo(np.float32).max)
+
+
+def text_ids(front_end: CharacterFrontEnd | ByteFrontEnd, text: str, source: str) -> np.ndarray:
+    """The ids of ``text``: int64[characters], or int64[bytes]."""
+    if isinstance(front_end, CharacterFrontEnd):
+        return characters(front_end, text, source)
+    if not text:
+        raise InputError(f"{source} must hold at least one byte, got none. Give a text.")
+    return np.frombuffer(text.encode(), np.uint8).astype(np.int64) + front_end.offset
 
 
 def characters(front_end: CharacterFrontEnd, text: str, source: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from rnn_edge.bundle import Bundle
 from rnn_edge.contract import (
     AudioFrontEnd,
+    ByteFrontEnd,
     CharacterFrontEnd,
     ClipFrontEnd,
     CtcDecoder,
@@ -133,8 +134,8 @@ class Pipeline:
 
     def read_line(self, text: str, source: str) -> Sample:
         """The sample that ``text`` is: a text, or the numbers of a series with one column."""
-        if isinstance(self.front_end, CharacterFrontEnd):
-            return Sample(source, text, front_ends.characters(self.front_end, text, source))
+        if isinstance(self.front_end, CharacterFrontEnd | ByteFrontEnd):
+            return Sample(source, text, front_ends.text_ids(self.front_end, text, source))
         if isinstance(self.front_end, SeriesFrontEnd):
             return Sample(source, text, front_ends.numbers(self.front_end, text, source))
         kinds = {
@@ -209,7 +210,7 @@ class Pipeline:
 
     @property
     def _padding(self) -> int:
-        return self.front_end.padding if isinstance(self.front_end, CharacterFrontEnd) else 0
+        return padding_of(self.front_end)
 
 
 def run_and_decode(
@@ -244,6 +245,11 @@ def file_content(path: str | Path) -> bytes:
     if not content:
         raise InputError(f"{path} must hold an input, it is empty. Give another file.")
     return content
+
+
+def padding_of(front_end: FrontEnd | None) -> int:
+    """What fills up the shorter rows of a batch."""
+    return front_end.padding if isinstance(front_end, CharacterFrontEnd | ByteFrontEnd) else 0
 
 
 def plain_front_end(contract: GraphContract, path: Path) -> FrontEnd:

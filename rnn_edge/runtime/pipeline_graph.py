@@ -71,6 +71,8 @@ class PipelineGraph:
             return {spec.name: np.stack(rows).astype(spec.dtype)}
         if spec.name == "code_points":
             parts = [np.array([*map(ord, sample.excerpt)], np.int32) for sample in samples]
+        elif spec.name == "bytes":
+            parts = [np.frombuffer(sample.excerpt.encode(), np.uint8) for sample in samples]
         else:
             parts = [_fitting(sample.sequence, spec, 0).astype(spec.dtype) for sample in samples]
         sizes = self._graph.inputs[1]

@@ -9,8 +9,16 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rnn_edge.contract import CharacterFrontEnd, FrontEnd, GraphContract, SeriesFrontEnd, TensorSpec
+from rnn_edge.contract import (
+    ByteFrontEnd,
+    CharacterFrontEnd,
+    FrontEnd,
+    GraphContract,
+    SeriesFrontEnd,
+    TensorSpec,
+)
 from rnn_edge.errors import InputError
+from rnn_edge.runtime.front_ends import text_ids
 from rnn_edge.runtime.stream_form import StreamForm
 from rnn_edge.runtime.wav_file import CHUNKS_A_SECOND, WavFile, resampled
 
@@ -149,15 +157,17 @@ def _heard(
 
 
 def read_text(
-    pipe: BinaryIO, shape: ChunkShape, front_end: CharacterFrontEnd, size: int | None
+    pipe: BinaryIO,
+    shape: ChunkShape,
+    front_end: CharacterFrontEnd | ByteFrontEnd,
+    size: int | None,
 ) -> Iterator[np.ndarray]:
     """Chunks of ``size`` characters, or of a line each with its break; UTF-8."""
     text = io.TextIOWrapper(pipe, encoding="utf-8", newline=None)
-    ids = {entry: place for place, entry in enumerate(front_end.vocabulary)}
     try:
         while piece := text.readline() if size is None else text.read(size):
-            found = [[ids.get(character, front_end.unknown)] for character in piece]
-            yield shape.chunk(np.array(found, shape.dtype))
+            ids = text_ids(front_end, piece, SOURCE)
+            yield shape.chunk(ids[:, np.newaxis].astype(shape.dtype))
     except UnicodeDecodeError as error:
         raise InputError(
             f"{SOURCE} must be UTF-8, got the byte 0x{error.object[error.start]:02x}. Convert it."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rnn_edge.contract import (
     AudioFrontEnd,
     AxisLimits,
+    ByteFrontEnd,
     CharacterFrontEnd,
     CtcDecoder,
     Decoder,
@@ -26,7 +27,7 @@ from rnn_edge.text_file import read_text
 if TYPE_CHECKING:
     from torch import nn
 
-LOG_MEL, MFCC = "log-mel", "mfcc"
+LOG_MEL, MFCC, BYTES = "log-mel", "mfcc", "bytes"
 DECODERS = ("labels", "tags", "ctc", "text", "next-character")
 PADDING, UNKNOWN, BLANK, END = "<pad>", "<unk>", "<blank>", "<end>"
 # Characters that a line cannot hold, or that would not be seen in it.
@@ -59,15 +60,13 @@ def read_vocabulary(path: Path) -> CharacterFrontEnd:
     return CharacterFrontEnd(entries, entries.index(UNKNOWN), padding)
 
 
-def read_decoder(
-    kind: str | None, labels: Path | None, front_end: CharacterFrontEnd | None
-) -> Decoder | None:
+def read_decoder(kind: str | None, labels: Path | None, front_end: object) -> Decoder | None:
     """The decoder of ``kind`` with the names in ``labels``; of next characters, the front end's.
 
     Raises InputError for what is missing.
     """
     if kind == "next-character":
-        if front_end is None:
+        if not isinstance(front_end, CharacterFrontEnd):
             raise InputError("a decoder of next characters must have a vocabulary. Give --vocab.")
         return NextCharacterDecoder(tuple(sorted({front_end.padding, front_end.unknown})))
     if labels is None:
@@ -85,6 +84,31 @@ def read_decoder(
             raise InputError(f"{labels} must hold {END}, which ends a text. Add it in its place.")
         return TextDecoder(names, names.index(END))
     return LabelDecoder(names)
+
+
+def read_front_end(
+    text: str | None, vocab: Path | None
+) -> SoundFeatures | CharacterFrontEnd | ByteFrontEnd | None:
+    """What --front-end or --vocab say. Raises InputError."""
+    if text is not None and vocab is not None:
+        raise InputError("a front end must be one, got --front-end and --vocab. Leave one out.")
+    if vocab is not None:
+        return read_vocabulary(vocab)
+    if text is None:
+        return None
+    return read_bytes(text) if text.partition(":")[0] == BYTES else read_sound_features(text)
+
+
+def read_bytes(text: str) -> ByteFrontEnd:
+    """``bytes`` or ``bytes:offset=1,padding=0``. Raises InputError."""
+    pairs = [pair.partition("=")[::2] for pair in text.partition(":")[2].split(",") if pair]
+    if any(name not in ("offset", "padding") or not value.isdecimal() for name, value in pairs):
+        raise InputError(
+            f"a front end of bytes must be {BYTES}:offset=NUMBER,padding=NUMBER, got {text!r}. "
+            "Correct it."
+        )
+    given = {name: int(value) for name, value in pairs}
+    return ByteFrontEnd(given.get("offset", 0), given.get("padding", 0))
 
 
 def read_sound_features(text: str) -> SoundFeatures:
@@ -106,7 +130,8 @@ def read_sound_features(text: str) -> SoundFeatures:
             raise ValueError
     except ValueError:
         raise InputError(
-            f"a front end must be {LOG_MEL}:RATE with {', '.join((*_WHOLE[:5], *_DECIMAL))}, or "
+            f"a front end must be {BYTES}, {LOG_MEL}:RATE with "
+            f"{', '.join((*_WHOLE[:5], *_DECIMAL))}, or "
             f"{MFCC}:RATE with {_COEFFICIENTS} and lifter too, such as "
             f"log-mel:16000,n_mels=40,window=400,hop=160, got {text!r}. Correct it."
         ) from None
@@ -114,7 +139,7 @@ def read_sound_features(text: str) -> SoundFeatures:
 
 
 def put_sound_features(
-    text: str,
+    known: SoundFeatures,
     module: nn.Module,
     declarations: Sequence[Declaration | Constant],
     decoder: Decoder | None,
@@ -129,14 +154,14 @@ def put_sound_features(
 
     from rnn_edge.models.log_mel import OnSamples, SoundFeaturesModule
 
-    known = read_sound_features(text)
     features, *lengths = declarations
     dims = features.dims if isinstance(features, Declaration) else ()
     bands = dims[-1] if len(dims) == 3 else None
     if bands != known.width or len(lengths) > 1 or not all(d.may_be_lengths for d in lengths):
         raise InputError(
-            f"a module behind {text} must take [batch, frames, {known.width}] and maybe the frames "
-            f"of each row, got {', '.join(map(str, declarations))}. Correct --input."
+            f"a module behind {LOG_MEL} or {MFCC} must take [batch, frames, {known.width}] and "
+            f"maybe the frames of each row, got "
+            f"{', '.join(map(str, declarations))}. Correct --input."
         )
     count = known.window + 24 * known.hop
     samples = 0.1 * torch.randn(3, count, generator=torch.Generator().manual_seed(0))

@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from rnn_edge.contract import AudioFrontEnd, CharacterFrontEnd, Contract, SeriesFrontEnd
+from rnn_edge.contract import (
+    AudioFrontEnd,
+    ByteFrontEnd,
+    CharacterFrontEnd,
+    Contract,
+    SeriesFrontEnd,
+)
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import LongSequenceWarning, Session
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.decoders import Answer, LabelAnswer, TextAnswer, ValueAnswer
-from rnn_edge.runtime.front_ends import characters
-from rnn_edge.runtime.pipeline import run_and_decode
+from rnn_edge.runtime.front_ends import text_ids
+from rnn_edge.runtime.pipeline import padding_of, run_and_decode
 from rnn_edge.runtime.pipeline_graph import PipelineGraph
 
 _SEED = 31
@@ -57,8 +63,7 @@ def check_pipeline(
     layout = Layout.of(model.contract)
     samples = _samples(contract, layout, np.random.default_rng(_SEED))
     pipeline = PipelineGraph(graph, contract)
-    front_end = contract.front_end
-    padding = front_end.padding if isinstance(front_end, CharacterFrontEnd) else 0
+    padding = padding_of(contract.front_end)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LongSequenceWarning)
         # Each alone, without padding: what stands behind a row's end must change no answer.
@@ -84,11 +89,12 @@ def _samples(contract: Contract, layout: Layout, random: np.random.Generator) ->
     most = min([reach, *(each for each in known_limits if each is not None)])
     most = max(least, most)
     front_end = contract.front_end
-    if isinstance(front_end, CharacterFrontEnd):
-        known = [entry for entry in front_end.vocabulary if len(entry) == 1] or ["a"]
+    if isinstance(front_end, CharacterFrontEnd | ByteFrontEnd):
+        vocabulary = getattr(front_end, "vocabulary", "abcdefgh")
+        known = [entry for entry in vocabulary if len(entry) == 1] or ["a"]
         texts = ["".join(random.choice(known, size)) for size in (least, most, (least + most) // 2)]
-        texts += [text for text in _TEXTS if least <= len(text) <= most]
-        return [_Given(text, characters(front_end, text, "text")) for text in texts]
+        found = [_Given(text, text_ids(front_end, text, "text")) for text in (*texts, *_TEXTS)]
+        return [each for each in found if least <= len(each.sequence) <= most]
     dims = layout.data.dims
     if layout.lengths is None:
         fixed = [dim if isinstance(dim, int) else most for dim in dims[1:]]

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
 from rnn_edge.bundle import Bundle
+from rnn_edge.contract import ByteFrontEnd, LabelDecoder
 from rnn_edge.tasks import task_class
 from rnn_edge.tasks.task import Deployment
 
@@ -21,9 +22,9 @@ NAMES = (*CELLS, "tagger")
 class Tagger(nn.Module):
     """Bidirectional, with lengths: whole sequences only, and no front end."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 4) -> None:
         super().__init__()
-        self.core = nn.GRU(4, 6, batch_first=True, bidirectional=True)
+        self.core = nn.GRU(size, 6, batch_first=True, bidirectional=True)
         self.head = nn.Linear(12, 3)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -67,6 +68,30 @@ def export_task(name: str, folder: Path) -> Bundle:
         fields["stream"] = False
     args = fields.pop("args")
     return rnn_edge.export(module, args, folder, task=name, portable=portable, **fields)
+
+
+class ByteClassifier(nn.Module):
+    """A label of a text, by the bytes of its UTF-8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(257, 6)
+        self.rest = Tagger(6)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        logits = self.rest(self.table(tokens), lengths)
+        inside = torch.arange(logits.shape[1]) < lengths.unsqueeze(1)
+        found: Tensor = logits.masked_fill(~inside.unsqueeze(2), 0.0).sum(1)
+        return found
+
+
+def export_bytes(folder: Path) -> Bundle:
+    torch.manual_seed(0)
+    args = (torch.randint(0, 257, (2, 20)), torch.tensor([20, 7]))
+    axes = [("batch", "sequence"), ("batch",)]
+    around = {"front_end": ByteFrontEnd(offset=1), "decoder": LabelDecoder(("a", "b", "c"))}
+    module = randomized(ByteClassifier())
+    return rnn_edge.export(module, args, folder, axes=axes, bounds={"tokens": (0, 256)}, **around)
 
 
 def export_tagger(folder: Path) -> Bundle:

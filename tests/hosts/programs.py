@@ -51,7 +51,7 @@ def write_raw(bundle: Bundle, folder: Path) -> tuple[Path, Path]:
 
     random = np.random.default_rng(2)
     front_end: Any = bundle.contract.front_end
-    if front_end.kind == "characters":
+    if front_end.kind in ("characters", "bytes"):
         (folder / "raw.txt").write_text(TEXT + " \U0001f600 e\u0301", encoding="utf-8")
         return folder / "raw.txt", folder / "raw.txt"
     if front_end.kind == "audio":

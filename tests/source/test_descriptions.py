@@ -13,12 +13,19 @@ from torch import nn
 
 import rnn_edge
 from rnn_edge.cli.main import program
-from rnn_edge.contract import CtcDecoder, LabelDecoder, NextCharacterDecoder, TextDecoder
+from rnn_edge.contract import (
+    ByteFrontEnd,
+    CtcDecoder,
+    LabelDecoder,
+    NextCharacterDecoder,
+    TextDecoder,
+)
 from rnn_edge.errors import InputError
 from rnn_edge.models.log_mel import LogMel, Mfcc
 from rnn_edge.source.descriptions import (
     read_decoder,
     read_entries,
+    read_front_end,
     read_sound_features,
     read_vocabulary,
 )
@@ -51,14 +58,18 @@ class Spelled(Heard):
         return self.head(self.core(x)[0]).log_softmax(2) + 0 * lengths.view(-1, 1, 1)
 
 class Read(nn.Module):
-    def __init__(self):
+    def __init__(self, size=6):
         super().__init__()
         torch.manual_seed(4)
-        self.table = nn.Embedding(6, 4)
+        self.table = nn.Embedding(size, 4)
         self.rest = Heard(4)
 
     def forward(self, tokens, lengths):
         return self.rest(self.table(tokens), lengths)
+
+class Bytes(Read):
+    def __init__(self):
+        super().__init__(258)
 """
 
 
@@ -198,6 +209,30 @@ def test_a_module_of_ids_takes_texts(place: Path) -> None:
     assert bundle.graph("pipeline").inputs[0].name == "code_points"
 
 
+def test_a_module_of_bytes_takes_texts(place: Path) -> None:
+    shape = ["--input", "tokens:int64[batch,sequence]<258", "--input", "lengths:int64[batch]"]
+    front_end = ["--front-end", "bytes:offset=2,padding=1"]
+    bundle = export("net.py:Bytes", *shape, *front_end, "--labels", "labels.txt")
+    assert bundle.contract.front_end == ByteFrontEnd(offset=2, padding=1)
+    texts = ["a\u597d \n?", "", "e\u0301\r\n\U0001f600\0"]
+    parts = [text.encode() for text in texts]
+    session = rnn_edge.Session(bundle, graph="pipeline")
+    given = np.frombuffer(b"".join(parts), np.uint8)
+    found = session.run_named({"bytes": given, "lengths": np.array([*map(len, parts)])})
+    module = load("Bytes")
+    pipeline = rnn_edge.runtime.Pipeline(bundle)
+    for row, part in enumerate(parts):
+        if not part:
+            assert found["label"][row] == ""
+            continue
+        ids = torch.tensor([[byte + 2 for byte in part]])
+        with torch.no_grad():
+            right = module(ids, torch.tensor([len(part)])).softmax(1)[0]
+        np.testing.assert_allclose(found["probabilities"][row], right, atol=1e-6)
+        (answer,) = pipeline.answer([pipeline.read_line(texts[row], "x")])
+        np.testing.assert_allclose(answer.probabilities, right, atol=1e-6)
+
+
 def test_files_name_vocabularies_and_decoders(place: Path) -> None:
     front_end = read_vocabulary(Path("vocab.txt"))
     assert front_end.vocabulary == ("<pad>", "<unk>", "a", "\u597d", "\n", " ")
@@ -216,8 +251,10 @@ def test_what_does_not_fit_is_refused_in_a_line(place: Path) -> None:
     labels = Path("labels.txt")
     for call, told in (
         (lambda: read_sound_features("mfcc:16000,n_mfcc=41"), "n_mfcc must be at most n_mels, 40"),
-        (lambda: read_sound_features("log-mel:16000,hop=0"), "must be log-mel:RATE"),
-        (lambda: read_sound_features("log-mel:16000,width=4"), "must be log-mel:RATE"),
+        (lambda: read_sound_features("log-mel:16000,hop=0"), "must be bytes, log-mel:RATE"),
+        (lambda: read_sound_features("log-mel:16000,width=4"), "must be bytes, log-mel:RATE"),
+        (lambda: read_front_end("bytes:offset=-1", None), "must be bytes:offset"),
+        (lambda: read_front_end("bytes", labels), "must be one"),
         (lambda: read_vocabulary(labels), "one character a line"),
         (lambda: read_decoder("ctc", None, None), "must have names"),
         (lambda: read_decoder("text", labels, None), "must hold <end>"),

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from rnn_edge.contract import (
     AxisLimits,
+    ByteFrontEnd,
     CharacterFrontEnd,
     Contract,
     Decoder,
@@ -27,6 +28,7 @@ from rnn_edge.graphs.pipelines.generation import (
 )
 from rnn_edge.graphs.pipelines.rows import (
     Rows,
+    rows_of_bytes,
     rows_of_code_points,
     rows_of_numbers,
     rows_of_texts,
@@ -145,7 +147,7 @@ def _require(contract: Contract) -> tuple[FrontEnd, Decoder, Layout]:
     if layout.lengths is not None:
         fixed = all(isinstance(dim, int) for dim in dims[2:])
         fits = fits and dims[1:2] == (layout.sequence,) and fixed
-    elif isinstance(contract.front_end, CharacterFrontEnd):
+    elif isinstance(contract.front_end, CharacterFrontEnd | ByteFrontEnd):
         fits = False
     if not fits:
         raise ExportError(
@@ -175,6 +177,9 @@ def _declare_inputs(layout: Layout, front_end: FrontEnd, portable: bool) -> list
         meaning = "Unicode code points of all texts, one text after the other"
         points = TensorSpec("code_points", "int32", ("characters",), meaning)
         return [points, _sizes("characters")]
+    if isinstance(front_end, ByteFrontEnd):
+        meaning = "UTF-8 of all texts, one text after the other"
+        return [TensorSpec("bytes", "uint8", ("bytes",), meaning), _sizes("bytes")]
     if layout.lengths is None:
         return [data]
     meaning = f"{data.meaning or 'steps'}; all rows, one after the other"
@@ -193,6 +198,8 @@ def _read(
         if len(values) == 1:
             return rows_of_texts(writer, values[0], front_end, least, None)
         return rows_of_code_points(writer, values[0], values[1], front_end, least, None)
+    if isinstance(front_end, ByteFrontEnd):
+        return rows_of_bytes(writer, values[0], values[1], front_end, least)
     if layout.lengths is None:
         return whole_rows(writer, values[0], layout.data, least)
     return rows_of_numbers(writer, values[0], values[1], layout.data, least)

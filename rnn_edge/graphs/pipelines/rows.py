@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from rnn_edge.contract import CharacterFrontEnd, TensorSpec
+from rnn_edge.contract import ByteFrontEnd, CharacterFrontEnd, TensorSpec
 from rnn_edge.graphs.pipelines.strings import (
     BEHIND,
     characters_of,
@@ -75,6 +75,17 @@ def rows_of_code_points(
     if filler is not None:
         data = _fill_empty(writer, data, lengths, filler)
     return _checked(writer, data, lengths, given, least if filler is None else 0, least)
+
+
+def rows_of_bytes(
+    writer: Writer, given: ir.Value, lengths: ir.Value, front_end: ByteFrontEnd, least: int
+) -> Rows:
+    """``given`` uint8[bytes] of all texts in UTF-8, ``lengths`` int64[batch] of each."""
+    ids = writer.op("Cast", given, to=int(ir.DataType.INT64))
+    ids = writer.op("Add", ids, writer.constant(front_end.offset))
+    padding = writer.constant([front_end.padding])
+    data, lengths, rows = _in_rows(writer, ids, lengths, padding, (), least)
+    return _checked(writer, data, lengths, rows, least, least)
 
 
 def rows_of_numbers(

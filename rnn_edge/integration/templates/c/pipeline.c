@@ -26,6 +26,12 @@ int row_of_text(const char *text, one_row *made, model_error *error) {
     *made = (one_row){.text = text, .count = 1};
     made->inputs[0] = (tensor){.name = spec->name, .type = spec->type, .rank = 1, .dims = {1}, .data = &made->text};
     if (spec->type == DTYPE_STRING) return 0;
+    if (spec->type == DTYPE_UINT8) { /* the bytes themselves: the graph only reads them */
+        made->inputs[0].data = (void *)(uintptr_t)text;
+        made->steps = (int64_t)strlen(text);
+        add_steps(made);
+        return 0;
+    }
     int32_t *points = malloc((strlen(text) + 1) * sizeof *points);
     if (!points) return fail(error, "memory must suffice, it does not.");
     const unsigned char *place = (const unsigned char *)text;

@@ -18,7 +18,7 @@ export function gather(model, rows) {
   if (!rows.length) throw new ModelError("rows must be at least 1, got none.");
   const [spec, sizes] = model.bundle.graph("pipeline").inputs;
   if (spec.dtype === "string") return { [spec.name]: model.tensor("string", rows, [rows.length]) };
-  const parts = spec.name === "code_points" ? rows.map(codePoints) : rows;
+  const parts = PARTS[spec.name] ? rows.map(PARTS[spec.name]) : rows;
   const own = spec.dims.slice(1);
   const width = elements(own.filter((dim) => typeof dim === "number"));
   const steps = parts.map((part) => part.length / width);
@@ -42,7 +42,10 @@ export function gather(model, rows) {
 }
 
 // A string's iterator gives code points, its indices do not.
-const codePoints = (text) => [...text].map((character) => character.codePointAt(0));
+const PARTS = {
+  code_points: (text) => [...text].map((character) => character.codePointAt(0)),
+  bytes: (text) => new TextEncoder().encode(text),
+};
 
 function answerOf(outputs, row) {
   const { lengths, ...told } = outputs;
