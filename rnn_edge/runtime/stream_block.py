@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,15 @@ class Block:
             return None
         places = [self._place[task.row.id] for task in tasks]
         plan = batch.plan(self._shapes(tasks))
-        return quick_pool(self._form, plan, [task.row.id for task in tasks], places)
+        push = quick_pool(self._form, plan, [task.row.id for task in tasks], places)
+        if push is None:
+            return None
+
+        def push_here(chunks: Mapping[int, Any]) -> dict[int, list[np.ndarray]] | None:
+            # Once others have come or gone, the rows are in another batch.
+            return push(chunks) if self._batch is batch else None
+
+        return push_here
 
     def state(self, row: Row) -> dict[str, np.ndarray]:
         """What ``StreamSession.state`` would give for this stream."""

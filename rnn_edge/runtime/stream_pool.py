@@ -89,6 +89,8 @@ class StreamPool:
         self._fitting: dict[Hashable, list[np.dtype]] = {}
         # Runs the chunks of one more push_many; nothing may have come between.
         self._quick: QuickPool | None = None
+        # The same of one more run_ready, where no stream has come or gone.
+        self._again: QuickPool | None = None
         # Taken in this order: runs and rows, then queues and the list of streams.
         self._running = RLock()
         self._lock = Lock()
@@ -144,7 +146,7 @@ class StreamPool:
                 None if fresh else number,
             )
             stream = _Stream(row, self._kind(row), sizes)
-            self._quick = None
+            self._quick = self._again = None
             self._streams[number] = stream
             self._joining.append(stream)
         return number
@@ -171,16 +173,27 @@ class StreamPool:
             with self._lock:
                 ready = [stream for stream in self._streams.values() if stream.queue]
                 tasks = [Task(stream.row, *stream.queue.popleft()) for stream in ready]
+            again = self._run_again(tasks)
+            if again is not None:
+                return again
             finished, self._finished = self._finished, {}
             # A stream whose answer is still to be fetched has its turn after that.
             late = [task for task in tasks if task.row.id in finished]
             self._put_back(late)
-            answers, refused = self._run([t for t in tasks if t.row.id not in finished])
+            tasks = [task for task in tasks if task.row.id not in finished]
+            answers, refused = self._run(tasks)
             finished |= answers
             if refused:
                 self._finished = finished
                 raise refused[0]
+            self._again = self._way_of(tasks)
             return finished
+
+    def _run_again(self, tasks: Sequence[Task]) -> dict[int, list[np.ndarray]] | None:
+        """Run these as those of the run_ready before, where nothing else is to be done."""
+        if self._again is None or self._finished or any(task.start for task in tasks):
+            return None
+        return self._again({task.row.id: task.chunk[0] for task in tasks})
 
     def push_many(self, chunks: Mapping[int, Any]) -> dict[int, list[np.ndarray]]:
         """Run one chunk of each of these streams now, and give their outputs by stream.
@@ -225,18 +238,20 @@ class StreamPool:
             if refused:
                 self._finished |= answers
                 raise refused[0]
-            if alike:
-                self._keep_way(tasks)
+            with self._lock:
+                streams = [self._streams.get(task.row.id) for task in tasks]
+                if all(each is not None and not each.queue and not each.start for each in streams):
+                    self._quick = self._way_of(tasks)
             return {number: answers[number] for number in checked}
 
-    def _keep_way(self, tasks: Sequence[Task]) -> None:
-        """Let the next call of the same streams go the shortest way."""
-        with self._lock:
-            streams = [self._streams.get(task.row.id) for task in tasks]
-            still = all(each is not None and not each.queue and not each.start for each in streams)
-            if still and len(tasks) <= self._most and not self._joining:
-                block = self._blocks[self._streams[tasks[0].row.id].kind]
-                self._quick = block.quick(tasks)
+    def _way_of(self, tasks: Sequence[Task]) -> QuickPool | None:
+        """What goes the shortest way with these again, which have run just now."""
+        if not _FEWEST_ALIKE <= len(tasks) <= self._most or self._joining:
+            return None
+        if len({tuple(array.shape for array in task.chunk) for task in tasks}) > 1:
+            return None
+        kinds = {self._streams[task.row.id].kind for task in tasks}
+        return self._blocks[kinds.pop()].quick(tasks) if len(kinds) == 1 else None
 
     def reset(self, stream: int) -> None:
         """Let a stream start anew with the next chunk that is pushed; those that wait run first."""
@@ -265,7 +280,7 @@ class StreamPool:
         with self._running:
             self._admit()
             with self._lock:
-                self._quick = None
+                self._quick = self._again = None
                 found = self._streams.pop(stream, None)
                 if found is None:
                     raise _unknown(stream)

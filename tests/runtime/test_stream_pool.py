@@ -497,11 +497,13 @@ def quick_runs(monkeypatch) -> list[bool]:
     return found
 
 
+@pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_streams_again_give_their_own_answers_whatever_comes_between(
-    bundles, kind, reset, quick_runs
+    bundles, kind, reset, quick_runs, waits
 ):
+    """``waits``: each chunk is pushed alone, and those that are ready run."""
     random = np.random.default_rng(11)
     bundle = bundles[kind, reset]
     pool = StreamPool(bundle)
@@ -509,13 +511,19 @@ def test_the_same_streams_again_give_their_own_answers_whatever_comes_between(
 
     def push(streams, size=1, chunks=None):
         chunks = chunks or {stream: frames(random, size) for stream in streams}
-        found = pool.push_many(chunks)
-        assert list(found) == list(chunks)
+        if waits:
+            for stream, chunk in chunks.items():
+                pool.push(stream, chunk)
+            found = pool.run_ready()
+            assert set(found) == set(chunks)
+        else:
+            found = pool.push_many(chunks)
+            assert list(found) == list(chunks)
         for stream, chunk in chunks.items():
             for own, expected in zip(found[stream], alone[stream].push(chunk), strict=True):
                 np.testing.assert_array_equal(own, expected)
 
-    def waits(stream):
+    def runs_alone(stream):
         chunk = frames(random, 1)
         pool.push(stream, chunk)
         for own, expected in zip(pool.run_ready()[stream], alone[stream].push(chunk), strict=True):
@@ -545,7 +553,7 @@ def test_the_same_streams_again_give_their_own_answers_whatever_comes_between(
         lambda: None,
         lambda: push(list(alone)[:3]),
         lambda: push(alone, 3),
-        lambda: waits(2),
+        lambda: runs_alone(2),
         lambda: starts(1),
         comes,
         lambda: goes(0),

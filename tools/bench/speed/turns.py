@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,11 @@ def check(competitors: Sequence[Competitor], truth: np.ndarray) -> None:
 
 
 def measure(competitors: Sequence[Competitor], turns: int) -> dict[str, np.ndarray]:
-    """Microseconds a call of each block, by name; the order turns round every time."""
+    """Microseconds a call of each block, by name; the order turns round every time.
+
+    Of the processor's time, all threads of this process together: what other programs take of the
+    core in between does not count.
+    """
     counts = {}
     for competitor in competitors:
         for _ in range(3):
@@ -81,10 +85,10 @@ def measure(competitors: Sequence[Competitor], turns: int) -> dict[str, np.ndarr
         for turn in range(turns):
             for competitor in competitors if turn % 2 == 0 else reversed(competitors):
                 call, count = competitor.call, counts[competitor.name]
-                start = perf_counter()
+                start = process_time()
                 for _ in range(count):
                     call()
-                found[competitor.name].append((perf_counter() - start) / count * 1e6)
+                found[competitor.name].append((process_time() - start) / count * 1e6)
     finally:
         gc.enable()
     return {name: np.array(values) for name, values in found.items()}
