@@ -46,8 +46,9 @@ class StreamPool:
     as a StreamSession of batch 1: chunks, outputs and states keep a batch axis of 1. An LSTM's and
     a GRU's answers are bit for bit those of a stream that runs alone. Streams share a run when
     their chunks have one length and their contexts one size; where rows must be in step, those at
-    the same step do. For a handful of small models separate StreamSessions are as fast; many
-    streams, or a hidden size of 256, gain several times over.
+    the same step do. Where the same streams are ready each time, four of a small model cost 0.6 of
+    separate StreamSessions, and as much as those where they change; many streams, or a hidden size
+    of 256, gain several times over.
 
     ``engine`` is as for StreamSession: "c" computes the rows of a run one after the other, which is
     the fastest for small models; of large ones ONNX Runtime reads the weights once for all rows.
