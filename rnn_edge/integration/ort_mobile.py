@@ -10,17 +10,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rnn_edge.bundle import MANIFEST, Bundle
+from rnn_edge.bundle import MANIFEST, Bundle, golden_sets_in
 from rnn_edge.errors import IntegrationError
 from rnn_edge.extras import import_extra
 from rnn_edge.integration.integration import require_bundle
 from rnn_edge.integration.program import TEMPLATES, Program, write_files
 from rnn_edge.rendering import render_folder
+from rnn_edge.runtime.pipeline_graph import PIPELINE
 from rnn_edge.version import VERSION
 
 OPERATORS = "required_operators_and_types.config"
-# Operators that are not ONNX's own.
-_CONTRIBUTED = "com.microsoft;"
+# Operators that are not ONNX's own, and those of its part for strings and labels.
+_CONTRIBUTED, _ML = "com.microsoft;", "ai.onnx.ml;"
 
 
 def write(source: Bundle | Path, folder: Path) -> dict[str, Any]:
@@ -30,8 +31,9 @@ def write(source: Bundle | Path, folder: Path) -> dict[str, Any]:
     operators = _convert([bundle.path / name for name in names], folder)
     (folder / OPERATORS).write_text(operators, encoding="utf-8")
     shutil.copy(bundle.path / MANIFEST, folder / MANIFEST)
-    for place in sorted(bundle.path.glob("test_data_set_*")):
-        shutil.copytree(place, folder / place.name)
+    # Of a stream the sets go on from each other: those are for whoever carries its states.
+    for place in (*golden_sets_in(bundle.path), *golden_sets_in(bundle.path / PIPELINE)):
+        shutil.copytree(place, folder / place.relative_to(bundle.path))
     program = Program(bundle)
     values = program.values() | {
         "producer": f"rnn-edge {VERSION}",
@@ -39,6 +41,7 @@ def write(source: Bundle | Path, folder: Path) -> dict[str, Any]:
         "files": [f"{Path(name).stem}.ort" for name in names],
         "operators": OPERATORS,
         "contributed": _CONTRIBUTED in operators,
+        "ml": _ML in operators,
         "count": _count(operators),
     }
     write_files(folder, render_folder(TEMPLATES / "ort-mobile", values))

@@ -1,7 +1,8 @@
 """Read one ONNX TensorProto file (``input_0.pb``) with numpy alone.
 
 A device that has only onnxruntime must be able to replay golden data, and the onnx package is not
-small. Only what `rnn-edge export` writes is read: dims, data_type, name and raw_data.
+small. Only what `rnn-edge export` writes is read: dims, data_type, name, raw_data and
+string_data.
 Format: the protobuf wire format, and TensorProto in onnx.proto.
 """
 
@@ -19,7 +20,8 @@ _DTYPES = {
     1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2",
     11: "<f8", 12: "<u4", 13: "<u8",
 }  # fmt: skip
-_DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9
+_STRING = 8
+_DIMS, _DATA_TYPE, _STRINGS, _NAME, _RAW_DATA = 1, 2, 6, 8, 9
 _VARINT, _BYTES = 0, 2
 
 
@@ -37,6 +39,7 @@ def read_tensor_file(path: Path) -> tuple[str, np.ndarray]:
 def _read_tensor(data: bytes) -> tuple[str, np.ndarray]:
     dims: list[int] = []
     data_type, name, raw = 0, "", b""
+    texts: list[str] = []
     for field, value in _read_fields(data):
         if field == _DIMS:
             dims.extend(_read_varints(value) if isinstance(value, bytes) else [value])
@@ -44,8 +47,12 @@ def _read_tensor(data: bytes) -> tuple[str, np.ndarray]:
             data_type = value
         elif field == _NAME and isinstance(value, bytes):
             name = value.decode()
+        elif field == _STRINGS and isinstance(value, bytes):
+            texts.append(value.decode())
         elif field == _RAW_DATA and isinstance(value, bytes):
             raw = value
+    if data_type == _STRING:
+        return name, np.array(texts, object).reshape(dims)
     return name, np.frombuffer(raw, _DTYPES[data_type]).reshape(dims)
 
 

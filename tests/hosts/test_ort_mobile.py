@@ -34,16 +34,25 @@ def test_golden_answers(bundle_of: Callable[[str], Bundle], name: str, tmp_path:
     bundle, folder = bundle_of(name), tmp_path / "mobile"
     about = integrate(bundle, "ort-mobile", folder).about
     assert set(about) == {f"{Path(g.file).stem}.ort" for g in bundle.contract.graphs.values()}
-    session = onnxruntime.InferenceSession(folder / "model.ort")
-    contract = bundle.graph()
+    assert len(golden_sets_in(folder)) >= 2
+    check_golden(bundle, "model", folder, folder)
+    if "pipeline" in bundle.contract.graphs:
+        assert golden_sets_in(folder / "pipeline")
+        check_golden(bundle, "pipeline", folder, folder / "pipeline")
+
+
+def check_golden(bundle: Bundle, graph: str, folder: Path, sets: Path) -> None:
+    session = onnxruntime.InferenceSession(folder / f"{graph}.ort")
+    contract = bundle.graph(graph)
     assert [each.name for each in session.get_inputs()] == [spec.name for spec in contract.inputs]
-    sets = golden_sets_in(folder)
-    assert len(sets) >= 2
-    for place in sets:
+    for place in golden_sets_in(sets):
         inputs, expected = read_golden_set(place, contract)
         found = session.run([spec.name for spec in contract.outputs], dict(inputs))
         for array, spec in zip(found, contract.outputs, strict=True):
-            np.testing.assert_allclose(array, expected[spec.name], rtol=1e-5, atol=1e-5)
+            if spec.dtype == "string":
+                assert array.tolist() == expected[spec.name].tolist()
+            else:
+                np.testing.assert_allclose(array, expected[spec.name], rtol=1e-5, atol=1e-5)
 
 
 def test_the_list_names_what_is_needed_and_no_path(
@@ -63,3 +72,10 @@ def test_the_list_names_what_is_needed_and_no_path(
     readme = (tmp_path / "mobile" / "README.md").read_text()
     assert len(readme.splitlines()) < 40
     assert f"--include_ops_by_config {OPERATORS}" in readme
+    # Its pipeline looks characters up in a table of ONNX's part for that.
+    assert "ai.onnx.ml;" in text
+    assert "--disable_ml_ops" not in readme
+    assert "--disable_contrib_ops" not in readme
+    bundle = bundle_of("tagger")
+    integrate(bundle, "ort-mobile", tmp_path / "tagger")
+    assert "--disable_ml_ops" in (tmp_path / "tagger" / "README.md").read_text()

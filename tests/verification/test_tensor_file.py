@@ -34,6 +34,15 @@ def test_reads_what_onnx_writes(
     np.testing.assert_array_equal(found, array)
 
 
+def test_reads_texts(tmp_path: Path) -> None:
+    texts = np.array([["a", ""], ["e\u0301\r\n", "\U0001f600" * 99]], object)
+    path = tmp_path / "input_0.pb"
+    path.write_bytes(numpy_helper.from_array(texts, "text").SerializeToString())
+    name, found = read_tensor_file(path)
+    assert name == "text"
+    assert found.tolist() == texts.tolist()
+
+
 def test_truncated_files_are_refused(tmp_path: Path) -> None:
     data = numpy_helper.from_array(np.ones((3, 4), np.float32), "x").SerializeToString()
     path = tmp_path / "input_0.pb"
