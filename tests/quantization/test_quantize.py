@@ -15,12 +15,15 @@ from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 
 import rnn_edge
+from rnn_edge.bundle import golden_sets_in
 from rnn_edge.checkpoint import Checkpoint
 from rnn_edge.cli.main import program
-from rnn_edge.contract import CharacterFrontEnd, LabelDecoder
+from rnn_edge.contract import CharacterFrontEnd, LabelDecoder, NextCharacterDecoder
 from rnn_edge.errors import InputError, QuantizationError
+from rnn_edge.models.language_model import LstmLanguageModel
 from rnn_edge.models.text_classifier import TextClassifier
 from rnn_edge.quantization.task_metric import Score, TaskMetric
+from rnn_edge.verification.golden import read_golden_set
 
 
 class Speech(nn.Module):
@@ -182,5 +185,38 @@ def test_raw_input_is_answered_as_by_the_quantised_model(tmp_path: Path) -> None
     ids = np.array([[2, 3, 4, 6, 1, 2]])
     logits = rnn_edge.Session(small).run(ids, np.array([6]))[0]
     found = rnn_edge.Session(small, graph="pipeline").run_named({"text": ["abce?a"]})
+    (place,) = golden_sets_in(small.path / "pipeline")
+    inputs, expected = read_golden_set(place, small.graph("pipeline"))
+    again = rnn_edge.Session(small, graph="pipeline").run_named(inputs)
+    for name, array in expected.items():
+        assert again[name].tolist() == array.tolist()
     expected = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+
+
+def test_a_loop_that_writes_shares_weights_with_an_int8_layer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = {"cell": "lstm", "embedding_size": 8, "hidden_size": 192}
+    vocabulary = ("<pad>", "<unk>", *"abcde")
+    module = LstmLanguageModel(len(vocabulary), **options).eval()
+    source = rnn_edge.export(
+        module,
+        (torch.arange(24).reshape(3, 8) % 7, *module.initial_state(3)),
+        tmp_path / "source",
+        axes=[("batch", "sequence"), *[(None, "batch", None)] * 2],
+        states={"h_0": "h_n", "c_0": "c_n"},
+        output_names=["logits", "h_n", "c_n"],
+        bounds={"tokens": (0, 6)},
+        front_end=CharacterFrontEnd(vocabulary, 1, 0),
+        decoder=NextCharacterDecoder((0, 1)),
+    )
+    small = rnn_edge.quantize(source, tmp_path / "small", max_drop=0.1)
+    assert small.nodes["pipeline"]
+    feed = {"prompt": ["abcab"], "seed": np.array([1]), "temperature": 0.0, "max_new": 5}
+    found, expected = (
+        rnn_edge.Session(bundle, graph="pipeline").run_named(feed)
+        for bundle in (small.bundle, source)
+    )
+    assert found["text"].tolist() == expected["text"].tolist()
+    name = "log_probabilities"
+    np.testing.assert_allclose(found[name], expected[name], atol=2e-2)

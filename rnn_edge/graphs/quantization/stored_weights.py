@@ -85,6 +85,9 @@ def _named(node: ir.Node, name: str) -> ir.Node:
 
 
 def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    # A layer that computes with int8 may have its own form of weights that a loop's body shares.
+    while name in graph.initializers:
+        name += "_"
     value = ir.val(name, const_value=ir.tensor(array, name=name))
     graph.initializers[name] = value
     return value
