@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
@@ -38,6 +39,7 @@ def find_code_lines(error: BaseException, belongs: Callable[[str], bool]) -> lis
     return [line for line in reversed(lines) if belongs(line.path)]
 
 
+@cache
 def is_foreign(path: str) -> bool:
     """Whether the file at ``path`` is neither Python's own, nor torch's, nor of this package."""
     if path.startswith("<") or Path(path).is_relative_to(Path(__file__).parent):

@@ -85,10 +85,72 @@ class Passes(nn.Module):
         return x
 
 
+class Multidimensional(nn.Module):
+    """An MDLSTM: states written at both places, read from the left and from above."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates = nn.Linear(F + 2 * H, 5 * H)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, _ = x.shape
+        zero = x.new_zeros(batch, H)
+        out, cells = torch.zeros(batch, height, width, H), torch.zeros(batch, height, width, H)
+        for i in range(height):
+            for j in range(width):
+                up, up_cell = (out[:, i - 1, j], cells[:, i - 1, j]) if i > 0 else (zero, zero)
+                left, left_cell = (out[:, i, j - 1], cells[:, i, j - 1]) if j else (zero, zero)
+                gates = self.gates(torch.cat([x[:, i, j], up, left], 1))
+                enter, first, second, leave, new = gates.chunk(5, 1)
+                cell = torch.sigmoid(first) * up_cell + torch.sigmoid(second) * left_cell
+                cells[:, i, j] = cell + torch.sigmoid(enter) * torch.tanh(new)
+                out[:, i, j] = torch.sigmoid(leave) * torch.tanh(cells[:, i, j])
+        return out
+
+
+class Bordered(nn.Module):
+    """A recurrence in two dimensions, backwards, in a table with a border of zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.states = nn.Linear(F, H), nn.Linear(2 * H, H)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        out = x.new_zeros(batch, H, height + 1, width + 1)
+        for i in reversed(range(height)):
+            for j in range(width - 1, -1, -1):
+                around = torch.cat([out[:, :, i + 1, j], out[:, :, i, j + 1]], 1)
+                out[:, :, i, j] = torch.tanh(self.inside(x[:, :, i, j]) + self.states(around))
+        return out[:, :, :-1, :-1]
+
+
+class RowByRow(nn.Module):
+    """Nothing between the rows: one list for all, each row begins where the one above ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(F + H, H)
+
+    def forward(self, x: Tensor) -> Tensor:
+        above, outputs = torch.zeros(x.shape[0], H), []
+        for i in range(x.shape[1]):
+            h = torch.zeros(x.shape[0], H)
+            for j in range(x.shape[2]):
+                h = self.cell(torch.cat([x[:, i, j], above], 1), h)
+                outputs.append(h)
+            above = h
+        return torch.stack(outputs, 1)
+
+
 X = floats("batch", "sequence", F)
+IMAGE = floats("batch", "height", "width", F)
 CASES = [
     Case(WordsAndCharacters, (floats("batch", "words", "characters", F),)),
-    Case(Grid, (floats("batch", "height", "width", F),)),
+    Case(Grid, (IMAGE,)),
+    Case(Multidimensional, (IMAGE,)),
+    Case(Bordered, (floats("batch", F, "height", "width"),)),
+    Case(RowByRow, (IMAGE,)),
     Case(ThinkingSteps, (X,)),
     Case(Passes, (X,)),
 ]

@@ -171,7 +171,7 @@ class ConvolutionBank(nn.Module):
         super().__init__()
         self.bank = nn.ModuleList([nn.Conv1d(F, F, k, padding=k // 2) for k in range(1, 5)])
         self.pool = nn.MaxPool1d(2, stride=1, padding=1)
-        self.project = nn.Conv1d(4 * F, F, 3, padding=1)
+        self.project, self.smooth = (nn.Conv1d(n * F, F, 3, padding=1) for n in (4, 1))
         self.highways = nn.ModuleList([nn.Linear(F, 2 * F) for _ in range(2)])
         self.gru = nn.GRU(F, H, 1, batch_first=True, bidirectional=True)
 
@@ -179,7 +179,7 @@ class ConvolutionBank(nn.Module):
         y, steps = x.transpose(1, 2), x.size(1)
         assert y.size(1) == F
         y = torch.cat([conv(y)[:, :, :steps] for conv in self.bank], dim=1)
-        y = self.project(self.pool(y)[:, :, :steps]).transpose(1, 2) + x
+        y = self.smooth(self.project(self.pool(y)[:, :, :steps])).transpose(1, 2) + x
         for highway in self.highways:
             h, gate = highway(y).chunk(2, dim=-1)
             gate = torch.sigmoid(gate)

@@ -64,6 +64,9 @@ _LENGTHS = (
 )
 _AXES = (
     "loops-Grid",
+    "loops-Multidimensional",
+    "loops-Bordered",
+    "loops-RowByRow",
     "real_speech-Speller",
     "real_speech-TransducerLoss",
     "packing-PackedRows",

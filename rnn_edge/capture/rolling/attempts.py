@@ -22,6 +22,7 @@ from rnn_edge.capture.rolling.program import Loop, Quotient, RolledProgram, Roll
 from rnn_edge.capture.rolling.pruning import prune
 from rnn_edge.capture.rolling.runs import FEWEST_FIXED
 from rnn_edge.capture.rolling.steps import share_states, without_unused
+from rnn_edge.capture.rolling.tables import forward_writes
 from rnn_edge.capture.rolling.trace import Trace
 from rnn_edge.errors import ExportError
 
@@ -29,6 +30,8 @@ from rnn_edge.errors import ExportError
 # repeats itself. The first are cheap, the second longer than usual kernels and slices.
 _LOOPED_SIZES = ((5, 9, 15, 23), (8, 15, 21, 33))
 _FURTHER = (6, 3)
+# A loop in a loop takes the product of both.
+_FURTHER_BOTH = 3
 # Long enough for three times the longest period, and one size for each place in it.
 _PERIODIC_SIZES = (12, 13, 14, 15, 16, 17, 21)
 _PERIODS = (2, 3, 4)
@@ -50,8 +53,9 @@ def roll(
             known[key] = trace_at(at)
         return known[key]
 
+    further = _FURTHER[0] if len(fixed) == 1 else _FURTHER_BOTH
     try:
-        return _roll_at(trace_once, vary(choose_sizes(sizes, fixed), fixed, _FURTHER[0]), fixed)
+        return _roll_at(trace_once, vary(choose_sizes(sizes, fixed), fixed, further), fixed)
     except ExportError:
         # What is wider than those sizes, or begins late, would not show.
         longer = choose_sizes(sizes, fixed, 1)
@@ -79,6 +83,26 @@ def _roll_at(
     fixed: Sequence[str],
 ) -> list[RolledProgram]:
     traces = _trace_all(trace_at, varied, fixed)
+    for forwarded in _forward_writes(traces):
+        try:
+            return _roll_traces(forwarded)
+        except NotRollableError:
+            continue
+    return _roll_traces(traces)
+
+
+def _forward_writes(
+    traces: Sequence[tuple[Sizes, Trace]],
+) -> Iterator[list[tuple[Sizes, Trace]]]:
+    """The traces without what is written at places of two loops and read again."""
+    for elements in (True, False):
+        forwarded = [(sizes, forward_writes(trace, elements)) for sizes, trace in traces]
+        found = [(sizes, trace) for sizes, trace in forwarded if trace is not None]
+        if len(found) == len(traces):
+            yield found
+
+
+def _roll_traces(traces: Sequence[tuple[Sizes, Trace]]) -> list[RolledProgram]:
     try:
         found = _align_any(traces, align)
     except NotRollableError:
@@ -209,11 +233,19 @@ def _roll_periodic(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram | Non
             pass
     for quotient in _quotients():
         extended = [((*sizes, quotient.of(sizes)), trace) for sizes, trace in traces]
-        try:
-            return replace(align(extended), quotients=(quotient,))
-        except NotRollableError:
-            pass
+        for chosen in (extended, _where_filled(extended, quotient)):
+            try:
+                return replace(align(chosen), quotients=(quotient,))
+            except NotRollableError:
+                pass
     return None
+
+
+def _where_filled(
+    traces: Sequence[tuple[Sizes, Trace]], quotient: Quotient
+) -> list[tuple[Sizes, Trace]]:
+    """Those whose last group is short: where it is not, taking the filling off again is no step."""
+    return [(sizes, trace) for sizes, trace in traces if sizes[quotient.place] % quotient.divisor]
 
 
 def _quotients() -> Iterator[Quotient]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 
 from rnn_edge.capture.rolling.steps import arrange, leaves_of
@@ -38,3 +40,26 @@ def take_where_used(trace: Trace) -> Trace:
     for number in range(len(trace.steps)):
         place(number)
     return arrange(trace, list(order))
+
+
+def put_early(trace: Trace, early: Collection[int]) -> Trace:
+    """The steps ``early`` right behind what they need, the others as they are."""
+    following: dict[int, list[int]] = {}
+    for number in sorted(early):
+        step = trace.steps[number]
+        needed = [leaf.index for leaf in leaves_of((step.args, step.kwargs))
+                  if isinstance(leaf, Place)]  # fmt: skip
+        following.setdefault(max(needed, default=-1), []).append(number)
+    order: list[int] = []
+
+    def place(number: int) -> None:
+        if number >= 0:
+            order.append(number)
+        for other in following.get(number, ()):
+            place(other)
+
+    place(-1)
+    for number in range(len(trace.steps)):
+        if number not in early:
+            place(number)
+    return arrange(trace, order)

@@ -12,8 +12,8 @@ import torch
 from rnn_edge.capture.rolling.alignment import JOINING
 from rnn_edge.capture.rolling.folded import FoldedLoop, Result, repeat_for_each
 from rnn_edge.capture.rolling.nests import Nest
+from rnn_edge.capture.rolling.ordering import put_early
 from rnn_edge.capture.rolling.program import RolledStep
-from rnn_edge.capture.rolling.steps import arrange, leaves_of
 from rnn_edge.capture.rolling.trace import Place, Source, Step, Trace
 
 _ATEN = torch.ops.aten
@@ -65,7 +65,7 @@ class Writer:
             if number not in self._where:
                 self._moved[number] = self._write_step(step)
         written = Trace(tuple(self._steps), self._value(self._trace.returned), self._trace.sources)
-        return _in_order(written, self._early)
+        return put_early(written, self._early)
 
     def _add(self, target: Any, *args: Any, line: str = "") -> Place:
         self._steps.append(Step(target, args, {}, line))
@@ -179,26 +179,3 @@ class Writer:
         if first > last:
             whole = self._add(_ATEN.flip.default, whole, (0,), line=line)
         return whole
-
-
-def _in_order(trace: Trace, early: set[int]) -> Trace:
-    """The steps ``early`` right behind what they need, the others as they are."""
-    following: dict[int, list[int]] = {}
-    for number in sorted(early):
-        step = trace.steps[number]
-        needed = [leaf.index for leaf in leaves_of((step.args, step.kwargs))
-                  if isinstance(leaf, Place)]  # fmt: skip
-        following.setdefault(max(needed, default=-1), []).append(number)
-    order: list[int] = []
-
-    def place(number: int) -> None:
-        if number >= 0:
-            order.append(number)
-        for other in following.get(number, ()):
-            place(other)
-
-    place(-1)
-    for number in range(len(trace.steps)):
-        if number not in early:
-            place(number)
-    return arrange(trace, order)

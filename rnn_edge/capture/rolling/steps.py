@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.fx import Node
+from torch.fx import Graph, Node
 
+from rnn_edge.capture.rolling.functional import make_functional, writes
 from rnn_edge.capture.rolling.keeping import KEEP
 from rnn_edge.capture.rolling.lifted import (
     as_empty,
@@ -30,18 +31,17 @@ _ATEN = torch.ops.aten
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
-def _make_functional(exported: ExportedProgram) -> ExportedProgram:
-    """The same with nothing written in place; ``exported`` itself where nothing is."""
-    if not any(_writes(node) for node in exported.graph.nodes):
-        return exported
+def _make_functional(exported: ExportedProgram) -> tuple[ExportedProgram, Graph]:
+    """The same with nothing written in place, and its graph."""
+    if not any(writes(node) for node in exported.graph.nodes):
+        return exported, exported.graph
+    graph = make_functional(exported)
+    if graph is not None:
+        return exported, graph
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return exported.run_decompositions({})
-
-
-def _writes(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)
+        decomposed = exported.run_decompositions({})
+    return decomposed, decomposed.graph
 
 
 def read_trace(exported: ExportedProgram) -> Trace:
@@ -49,12 +49,12 @@ def read_trace(exported: ExportedProgram) -> Trace:
 
     What only renames a tensor (a slice of all of it, a copy of the same shape) is no step.
     """
-    functional = _make_functional(exported)
+    functional, graph = _make_functional(exported)
     where: dict[Node, Place | Source] = {}
     steps: list[Step] = []
     returned: Any = None
     constants = read_constants(functional)
-    for node in functional.graph.nodes:
+    for node in graph.nodes:
         if node.name in constants and (made := as_numbers(constants[node.name])) is not None:
             where[node] = Place(len(steps))
             steps.append(made)

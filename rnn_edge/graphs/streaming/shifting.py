@@ -179,6 +179,9 @@ def _share_clock(
     out, now = [], []
     for value, kind in zip(values, kinds, strict=True):
         while kind.clock is not slowest:
+            if not _starts_later(slowest, kind.clock):
+                # Its frames have settled on a clock of their own.
+                return _retime_all(derivation, values, kinds)
             step = slowest
             while step.parent is not None and step.parent is not kind.clock:
                 step = step.parent
