@@ -389,6 +389,57 @@ def test_frames_of_clips_stand_one_after_the_other(tmp_path: Path) -> None:
         np.testing.assert_allclose(found["probabilities"][row], expected, atol=2e-6)
 
 
+class Backwards(nn.Module):
+    """Reads the whole text in both directions and takes no lengths: padding would change it."""
+
+    def __init__(self, steps: bool) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.table = nn.Embedding(len(VOCABULARY), 5)
+        self.core = nn.GRU(5, 4, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(8, len(LABELS))
+        self.steps = steps
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        states, final = self.core(self.table(tokens))
+        if self.steps:
+            tags: torch.Tensor = self.head(states).argmax(2)
+            return tags
+        logits: torch.Tensor = self.head(torch.cat([*final], dim=1))
+        return logits
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_texts_of_a_model_without_lengths_are_read_one_by_one(tmp_path: Path, steps: bool) -> None:
+    module = Backwards(steps).eval()
+    bundle = rnn_edge.export(
+        module,
+        (torch.arange(24).reshape(3, 8) % len(VOCABULARY),),
+        tmp_path / "b",
+        axes=[("batch", "sequence")],
+        bounds={"tokens": (0, len(VOCABULARY) - 1)},
+        front_end=FRONT_END,
+        decoder=TagDecoder(LABELS) if steps else LabelDecoder(LABELS),
+        stream=False,
+    )
+    texts = ["abca", "", "\u597d", "b" * 300, "e\u0301 \U0001f600\r\n"]
+    found = native(bundle.graph_path("pipeline"), strings(texts))
+    for row, text in enumerate(texts):
+        ids = [VOCABULARY.index(c) if c in VOCABULARY else 1 for c in text]
+        with torch.no_grad():
+            right = module(torch.tensor([ids], dtype=torch.int64))[0] if ids else None
+        if steps:
+            tags = [LABELS[place] for place in right.tolist()] if right is not None else []
+            assert found["tags"][row].tolist() == [*tags, *[""] * (300 - len(text))]
+        elif right is None:
+            assert found["label"][row] == ""
+            assert np.isnan(found["probabilities"][row]).all()
+        else:
+            np.testing.assert_allclose(found["probabilities"][row], right.softmax(0), atol=2e-6)
+    nothing = native(bundle.graph_path("pipeline"), strings([]))
+    assert all(len(array) == 0 for array in nothing.values())
+
+
 def test_what_has_no_form_is_told(bundle: rnn_edge.Bundle) -> None:
     model = onnx_ir.load(bundle.graph_path())
     without = rnn_edge.contract.Contract("x", bundle.contract.graphs, front_end=FRONT_END)

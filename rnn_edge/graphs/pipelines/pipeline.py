@@ -26,6 +26,7 @@ from rnn_edge.graphs.pipelines.generation import (
     line_start,
     write_generator,
 )
+from rnn_edge.graphs.pipelines.row_by_row import call_row_by_row
 from rnn_edge.graphs.pipelines.rows import (
     Rows,
     rows_of_bytes,
@@ -75,7 +76,10 @@ def derive_pipeline(
     made.inputs.extend(values.values())
     least = max(1, graph.axes.get(layout.sequence or "", AxisLimits()).minimum)
     rows = _read(writer, list(values.values()), layout, front_end, least)
-    found = _call_model(writer, Stream(model, graph), layout, rows, find_chances(decoder, graph))
+    # Texts have lengths of their own, whether the model takes them or not.
+    alone = layout.lengths is None and isinstance(front_end, CharacterFrontEnd | ByteFrontEnd)
+    chances = find_chances(decoder, graph)
+    found = _call_model(writer, Stream(model, graph), layout, rows, chances, alone)
     answers = ANSWERS[type(decoder)](writer, found, decoder)
     if found.inside is not None:
         told = TensorSpec("lengths", "int64", (_BATCH,), "steps of each row that has answers")
@@ -83,7 +87,7 @@ def derive_pipeline(
     outputs = _outputs(writer, answers, rows, set(values))
     result = _complete(made, writer, outputs, model)
     axes = {axis: limits for axis, limits in graph.axes.items() if axis == _BATCH}
-    if layout.lengths is None:
+    if len(inputs) == 1 and inputs[0] is layout.data:
         axes = dict(graph.axes)
     specs = tuple(spec for spec, _ in outputs)
     return Stream(result, GraphContract(PIPELINE_FILE, tuple(inputs), specs, axes=axes))
@@ -148,11 +152,11 @@ def _require(contract: Contract) -> tuple[FrontEnd, Decoder, Layout]:
         fixed = all(isinstance(dim, int) for dim in dims[2:])
         fits = fits and dims[1:2] == (layout.sequence,) and fixed
     elif isinstance(contract.front_end, CharacterFrontEnd | ByteFrontEnd):
-        fits = False
+        fits = fits and dims[1:] == (layout.sequence,)
     if not fits:
         raise ExportError(
-            "a pipeline needs a model that takes [batch, sequence, ...], of texts their lengths "
-            f"too, without states, it takes {', '.join(map(str, graph.inputs))} and gives "
+            "a pipeline needs a model that takes [batch, sequence, ...] and maybe lengths, without "
+            f"states, it takes {', '.join(map(str, graph.inputs))} and gives "
             f"{layout.output}. Call the model itself."
         )
     return contract.front_end, contract.decoder, layout
@@ -206,16 +210,28 @@ def _read(
 
 
 def _call_model(
-    writer: Writer, model: Stream, layout: Layout, rows: Rows, chances: TensorSpec | None
+    writer: Writer,
+    model: Stream,
+    layout: Layout,
+    rows: Rows,
+    chances: TensorSpec | None,
+    alone: bool,
 ) -> Found:
-    feed: dict[str, ir.Value] = {layout.data.name: _cast(writer, rows.data, layout.data, "int64")}
     if layout.lengths is not None:
-        feed[layout.lengths.name] = _cast(writer, rows.sizes, layout.lengths, "int64")
-    outputs = writer.call(model, feed)
+        feed = {
+            layout.data.name: _cast(writer, rows.data, layout.data, "int64"),
+            layout.lengths.name: _cast(writer, rows.sizes, layout.lengths, "int64"),
+        }
+        outputs = writer.call(model, feed)
+    elif alone:
+        wanted = [layout.output, *([chances] if chances is not None else [])]
+        outputs = call_row_by_row(writer, model, layout, rows, wanted)
+    else:
+        outputs = writer.call(model, {layout.data.name: rows.data})
     value = outputs[layout.output.name]
     dims = layout.output.dims
     inside = None
-    if layout.lengths is not None and layout.sequence in dims[1:]:
+    if (alone or layout.lengths is not None) and layout.sequence in dims[1:]:
         if dims[1] != layout.sequence:
             raise ExportError(
                 f"answers of a pipeline must be [batch, sequence, ...], the model gives "
