@@ -239,20 +239,30 @@ class StreamPool:
             if refused:
                 self._finished |= answers
                 raise refused[0]
-            with self._lock:
-                streams = [self._streams.get(task.row.id) for task in tasks]
-                if all(each is not None and not each.queue and not each.start for each in streams):
-                    self._quick = self._way_of(tasks)
+            self._keep(self._way_of(tasks), tasks)
             return {number: answers[number] for number in checked}
+
+    def _keep(self, way: QuickPool | None, tasks: Sequence[Task]) -> None:
+        """Let the next push_many of these streams go ``way``, if nothing waits in them."""
+        if way is None:
+            return
+        with self._lock:
+            streams = [self._streams.get(task.row.id) for task in tasks]
+            if all(each is not None and not each.queue and not each.start for each in streams):
+                self._quick = way
 
     def _way_of(self, tasks: Sequence[Task]) -> QuickPool | None:
         """What goes the shortest way with these again, which have run just now."""
         if not _FEWEST_ALIKE <= len(tasks) <= self._most or self._joining:
             return None
+        kind = self._streams[tasks[0].row.id].kind
+        block = self._blocks[kind]
+        if len(block) != len(tasks):
+            return None
         if len({tuple(array.shape for array in task.chunk) for task in tasks}) > 1:
             return None
-        kinds = {self._streams[task.row.id].kind for task in tasks}
-        return self._blocks[kinds.pop()].quick(tasks) if len(kinds) == 1 else None
+        same = all(self._streams[task.row.id].kind == kind for task in tasks)
+        return block.quick(tasks) if same else None
 
     def reset(self, stream: int) -> None:
         """Let a stream start anew with the next chunk that is pushed; those that wait run first."""
