@@ -1,4 +1,4 @@
-"""Write a sentence that tells what a picture shows: coloured shapes, say."""
+"""Write a sentence that tells what a picture shows."""
 
 from __future__ import annotations
 

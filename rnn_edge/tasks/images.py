@@ -1,4 +1,4 @@
-"""Tell what an image shows, reading it row by row: a handwritten digit, say."""
+"""Tell what an image shows, row by row: a digit, say."""
 
 from __future__ import annotations
 

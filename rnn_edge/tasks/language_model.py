@@ -1,4 +1,4 @@
-"""Predict the next character of a text at every step, and write text."""
+"""Predict the next character of a text, and write text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write tunes of a style in ABC notation, to be heard as MIDI or WAV."""
+"""Write tunes of a style, to be heard as MIDI or WAV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell what class a text belongs to, positive or negative say, character by character."""
+"""Tell what class a text belongs to: positive, say."""
 
 from __future__ import annotations
 

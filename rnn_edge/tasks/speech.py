@@ -1,4 +1,4 @@
-"""Write down what is said in a sound: keys that are dialled, words, digits."""
+"""Write down what is said in a sound: words, digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label every character of a sequence: the coding frame of DNA, the names in a sentence."""
+"""Label every character: bases of DNA, names in sentences."""
 
 from __future__ import annotations
 

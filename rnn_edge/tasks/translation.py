@@ -1,4 +1,4 @@
-"""Write a text as another text: a date in words as a date in numbers, say."""
+"""Write a text as another one: a date in words as digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell what happens in a moving picture: which way a shape moves, say."""
+"""Tell what happens in a moving picture."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def holds_a_task(stem: str) -> bool:
     return any(value.__module__.endswith(stem) and not isabstract(value) for value in found)
 
 
-def test_the_group_lists_every_task_with_the_first_line_of_its_file() -> None:
-    output = " ".join(call("--help").output.split())
+def test_the_group_lists_every_task_in_one_line_the_first_of_its_file() -> None:
+    output = [" ".join(line.split()) for line in call("--help").output.splitlines()]
     for path in (Path(rnn_edge.tasks.__file__).parent).glob("*.py"):
         if holds_a_task(path.stem):
             first = path.read_text(encoding="utf-8").split('"""')[1].split("\n")[0]
