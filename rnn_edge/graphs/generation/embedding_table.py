@@ -55,17 +55,27 @@ def _fold(graph: ir.Graph, node: ir.Node, ids: tuple[ir.Value, ir.Value], room: 
     if len(embedding) * gates * weights.itemsize > room:
         return
     both = np.zeros((1, 2 * gates), weights.dtype) if bias is None else bias
-    table = embedding.astype(np.float64) @ weights[0].T.astype(np.float64) + both[0, :gates]
+    own, recurrent = both[0, :gates].astype(np.float64), both[:, gates:].copy()
+    # Both are added to the same sum, but for what a GRU resets behind the product.
+    added = 2 * gates // 3 if _resets_behind(node) else gates
+    own[:added] += recurrent[0, :added]
+    recurrent[:, :added] = 0
+    table = embedding.astype(np.float64) @ weights[0].T.astype(np.float64) + own
     stem = _stem(node)
     rows = _constant(graph, table.astype(weights.dtype), f"{stem}.table")
     row = _insert(graph, node, "Gather", [rows, ids[1]])
-    recurrent = _constant(graph, both[:, gates:], f"{stem}.recurrent_bias")
+    rest = _constant(graph, recurrent, f"{stem}.recurrent_bias")
     node.resize_inputs(max(len(node.inputs), 4))
-    node.replace_input_with(3, _insert(graph, node, "Concat", [row, recurrent], axis=1))
+    node.replace_input_with(3, _insert(graph, node, "Concat", [row, rest], axis=1))
     nothing = np.zeros((1, 1, 1), weights.dtype)
     node.replace_input_with(0, _constant(graph, nothing, "no_input"))
     no_weights = np.zeros((1, gates, 1), weights.dtype)
     node.replace_input_with(1, _constant(graph, no_weights, f"{stem}.no_weights"))
+
+
+def _resets_behind(node: ir.Node) -> bool:
+    behind = node.attributes.get("linear_before_reset")
+    return node.op_type == "GRU" and behind is not None and bool(behind.as_int())
 
 
 def _embedding_behind(value: ir.Value | None, ids: ir.Value) -> np.ndarray | None:
