@@ -94,10 +94,14 @@ def _tell(bundle: Path, report: Verification, as_json: bool) -> None:
     streaming = ("golden_chunks", "chunks", "drift")
     found = report.to_dict()
     stream = {key: found.pop(key) for key in streaming}
+    pipeline = {"golden_calls": found.pop("golden_calls")}
     if as_json:
-        print_json({"bundle": str(bundle), "parity": found, "stream": stream})
+        told = {"bundle": str(bundle), "parity": found, "stream": stream, "pipeline": pipeline}
+        print_json(told)
         return
     print_parity(found)
+    if report.golden_calls is not None:
+        click.echo(f"Right in {report.golden_calls} golden calls of pipeline.onnx.")
     if report.golden_chunks is not None:
         calls = len(report.golden_chunks.cases)
         click.echo(f"Right in {calls} golden chunks, states carried from one to the next.")

@@ -12,6 +12,7 @@ from rnn_edge.errors import InputError
 from rnn_edge.extras import import_extra
 from rnn_edge.verification.golden import replay
 from rnn_edge.verification.golden_chunks import replay_golden_chunks
+from rnn_edge.verification.golden_pipeline import replay_golden_pipeline
 from rnn_edge.verification.report import OutputParity, ParityReport, Verification
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ def verify(
 ) -> Verification:
     """Check a bundle: replay its golden data and, with ``module``, compare it with that module.
 
-    The golden data need no torch. ``args`` and ``kwargs`` are example arguments for forward(),
-    needed only where it takes nested ones. A stream graph is checked as well: its golden chunks
-    and, with ``module``, random chunks. With ``horizon`` a stream is compared with float64 torch
-    after 10, 100, 1,000 ... and ``horizon`` steps. Raises VerificationError at the first wrong
-    answer.
+    The golden data, those of pipeline.onnx among them, need no torch. ``args`` and ``kwargs`` are
+    example arguments for forward(), needed only where it takes nested ones. A stream graph is
+    checked as well: its golden chunks and, with ``module``, random chunks. With ``horizon`` a
+    stream is compared with float64 torch after 10, 100, 1,000 ... and ``horizon`` steps. Raises
+    VerificationError at the first wrong answer.
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle.load(bundle)
@@ -43,14 +44,16 @@ def verify(
         _check_horizon(bundle, module, horizon)
     report = replay(bundle, provider)
     golden_chunks = replay_golden_chunks(bundle, provider)
+    golden_calls = replay_golden_pipeline(bundle, provider)
     if module is None:
-        return Verification(report.oracle, report.cases, report.outputs, golden_chunks)
+        found = Verification(report.oracle, report.cases, report.outputs, golden_chunks)
+        return replace(found, golden_calls=golden_calls)
     import_extra("torch")
     import_extra("onnx_ir")
     from rnn_edge.verification.against_module import verify_bundle_against_module
 
     found = verify_bundle_against_module(bundle, module, args, kwargs, provider, horizon)
-    return replace(found, golden_chunks=golden_chunks)
+    return replace(found, golden_chunks=golden_chunks, golden_calls=golden_calls)
 
 
 def _check_horizon(bundle: Bundle, module: nn.Module | None, horizon: int) -> None:

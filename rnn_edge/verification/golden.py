@@ -58,7 +58,7 @@ def replay(bundle: Bundle, provider: str = "cpu") -> ParityReport:
     """
     graph = bundle.graph()
     session = Session(bundle, provider)
-    noise = _recorded_noise(bundle)
+    noise = recorded_noise(bundle)
     worst: dict[str, OutputParity] = {}
     cases = []
     for place, inputs, expected in _golden_data(bundle, graph):
@@ -107,7 +107,7 @@ def _golden_data(bundle: Bundle, graph: GraphContract) -> Iterator[tuple[Path, A
         yield place, inputs, outputs
 
 
-def _recorded_noise(bundle: Bundle) -> dict[str, float]:
+def recorded_noise(bundle: Bundle) -> dict[str, float]:
     """What torch's own dtype lost at the export, by output, in its worst case."""
     parity = bundle.evidence.get("parity") or {}
     outputs: Sequence[Mapping[str, float | str]] = parity.get("outputs", ())

@@ -91,8 +91,9 @@ class Drift:
 
 @dataclass(frozen=True)
 class Verification(ParityReport):
-    """What ``verify`` found of a bundle: of its whole-sequence graph, and of streaming.
+    """What ``verify`` found of a bundle: of its whole-sequence graph, streaming, pipeline.onnx.
 
+    ``golden_calls`` is how many calls of a pipeline were right, None where there is none.
     ``golden_chunks`` and ``chunks`` are None for a bundle without a stream graph, the second one
     also without the module; ``drift`` is empty unless it was asked for.
     """
@@ -100,3 +101,4 @@ class Verification(ParityReport):
     golden_chunks: ParityReport | None = None
     chunks: StreamReport | None = None
     drift: tuple[Drift, ...] = ()
+    golden_calls: int | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,14 @@ from rnn_edge.contract import (
     TextDecoder,
     ValueDecoder,
 )
-from rnn_edge.errors import ExportError, InputError
+from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.graphs.pipelines import derive_pipeline
 from rnn_edge.models.forecaster import Forecaster
 from rnn_edge.models.speech_recognizer import SpeechRecognizer
 from rnn_edge.models.text_classifier import TextClassifier
 from rnn_edge.pipelining import add_pipeline, write_pipeline
+from rnn_edge.verification.golden import read_golden_set, write_golden_set
+from rnn_edge.verification.golden_pipeline import replay_golden_pipeline
 
 VOCABULARY = ("<pad>", "<unk>", *"abc 好\U0001f600\r\n\u0301")
 FRONT_END = CharacterFrontEnd(VOCABULARY, unknown=1, padding=0)
@@ -234,6 +238,19 @@ def test_the_bundle_tells_of_it(bundle: rnn_edge.Bundle) -> None:
     assert bundle.evidence["pipeline"]["error"] < 1e-6
     assert "`pipeline.onnx`" in (bundle.path / "README.md").read_text()
     assert (bundle.path / "pipeline" / "test_data_set_0" / "input_0.pb").is_file()
+
+
+def test_verify_replays_its_golden_calls(bundle: rnn_edge.Bundle, tmp_path: Path) -> None:
+    assert rnn_edge.verify(bundle).golden_calls == 1
+    shutil.copytree(bundle.path, tmp_path / "other")
+    graph = bundle.graph("pipeline")
+    place = tmp_path / "other" / "pipeline"
+    inputs, outputs = read_golden_set(place / "test_data_set_0", graph)
+    shutil.rmtree(place / "test_data_set_0")
+    outputs["label"][0] = "another"
+    write_golden_set(place, 0, inputs, outputs)
+    with pytest.raises(VerificationError, match="'label' of pipeline/test_data_set_0"):
+        replay_golden_pipeline(replace(bundle, path=tmp_path / "other"))
 
 
 def test_tags_are_words_and_end_with_the_text(tmp_path: Path) -> None:
