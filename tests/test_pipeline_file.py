@@ -139,6 +139,12 @@ def test_what_padding_would_change_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "frames.pipeline.onnx").exists()
 
 
+def test_export_names_the_commands_for_such_files(heard: Path) -> None:
+    result = CliRunner().invoke(program, ["export", str(heard)])
+    assert result.exit_code == 2
+    assert "rnn-edge pipeline" in result.output
+
+
 def test_other_features_and_axes_are_refused_in_a_line(heard: Path) -> None:
     decoder = LabelDecoder(("no", "maybe", "yes"))
     with pytest.raises(ExportError, match="frames, 40"):

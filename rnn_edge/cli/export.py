@@ -96,6 +96,11 @@ def export(
 
     Example: rnn-edge export net.py:Tagger --weights net.pt --input "x:float32[batch,sequence,40]"
     """
+    if source.suffix == ".onnx":
+        raise click.UsageError(
+            f"SOURCE must be a checkpoint or path/to/file.py:callable, got {source}. "
+            "`rnn-edge pipeline` and `rnn-edge stream` take an .onnx from elsewhere."
+        )
     own = is_module_file(str(source))
     if own and not inputs:
         raise click.UsageError('a module needs --input, such as "x:float32[batch,sequence,40]".')
