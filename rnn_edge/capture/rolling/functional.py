@@ -22,7 +22,7 @@ _ATEN = torch.ops.aten
 _SET: dict[Any, Callable[..., Any]] = {
     _ATEN.copy_.default: _ATEN.copy.default,
     _ATEN.fill_.Scalar: _ATEN.full_like.default,
-    _ATEN.fill_.Tensor: _ATEN.copy.default,
+    _ATEN.fill_.Tensor: _ATEN.fill.Tensor,
     _ATEN.zero_.default: _ATEN.zeros_like.default,
     _ATEN.masked_fill_.Scalar: _ATEN.masked_fill.Scalar,
     _ATEN.masked_fill_.Tensor: _ATEN.masked_fill.Tensor,
@@ -45,6 +45,8 @@ _WRITTEN_THROUGH = {
     _ATEN.select.int: _ATEN.select_scatter.default,
     _ATEN.slice.Tensor: _ATEN.slice_scatter.default,
 }
+# torch.tensor() makes its result of a copy that it writes nothing into.
+_UNCHANGED = _ATEN.detach_.default
 # The same elements in the same order.
 _SAME = (_ATEN.alias.default, _ATEN.detach.default)
 # Views of one tensor whatever its layout is.
@@ -82,7 +84,11 @@ class _Rewriting:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._written = {_storage(node.args[0]) for node in graph.nodes if writes(node)}
+        self._written = {
+            _storage(node.args[0])
+            for node in graph.nodes
+            if writes(node) and node.target is not _UNCHANGED
+        }
         # Nodes that hold all of a family, before and after it was changed; the newest of each.
         self._wholes: set[Node] = set()
         self._current: dict[int, Node] = {}
@@ -103,7 +109,9 @@ class _Rewriting:
             with self._graph.inserting_before(node):
                 node.args = map_arg(node.args, self._resolve)
                 node.kwargs = map_arg(node.kwargs, self._resolve)
-                if writes(node):
+                if node.target is _UNCHANGED:
+                    self._same[node] = node.args[0]
+                elif writes(node):
                     self._write(node)
                 else:
                     self._note(node)

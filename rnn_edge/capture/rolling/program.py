@@ -165,11 +165,17 @@ def one_hot(x: torch.Tensor, classes: Any) -> torch.Tensor:
     return (x.unsqueeze(-1) == torch.arange(classes, device=x.device)).to(torch.int64)
 
 
+def spread(x: torch.Tensor, value: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
+    """What is in ``x`` once ``value`` is copied into it; an exporter may take it for ``value``."""
+    return value.to(x.dtype).expand(x.shape)
+
+
 # A copy that made a tensor contiguous is no step, so that a view might meet another layout.
 _REPLAYED: dict[Any, Any] = {
     _ATEN.view.default: _ATEN.reshape.default,
     _ATEN._unsafe_view.default: _ATEN.reshape.default,
     _ATEN.one_hot.default: one_hot,
+    _ATEN.copy.default: spread,
     # Its checks are no steps.
     _ATEN.slice.Tensor: take_slice,
 }

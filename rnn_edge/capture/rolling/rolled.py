@@ -290,9 +290,7 @@ class Execution:
         length = count.at(self._sizes)
         # Cloned, because a scan refuses one tensor for two carries.
         initial = [
-            self._value(value).clone(memory_format=torch.contiguous_format)
-            for carry in body.carries
-            for value in carry.initial
+            _as_carried(self._value(value)) for carry in body.carries for value in carry.initial
         ]
         scanned = [self._scanned(what, count) for what in body.scanned]
         module: Any = body.module
@@ -380,6 +378,15 @@ class Execution:
             return (stacked if factor == 1 else stacked.flip(0)).movedim(0, dim)
         places = buffer.index.at(self._sizes, torch.arange(length, device=stacked.device))
         return initial.index_copy(dim, places, stacked.movedim(0, dim))
+
+
+def _as_carried(value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise NotRollableError(
+            "what goes from iteration to iteration of a loop must be a tensor to be exported, "
+            "got a size. Compute it from a tensor, torch.arange(x.shape[0]) say."
+        )
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def start_is_negative(start: Any) -> bool:

@@ -214,6 +214,14 @@ def _item(node: Node, where: dict[Node, Place | Source]) -> Place | None:
     return None
 
 
+_COPYING = (
+    _ATEN.alias.default,
+    _ATEN.detach.default,
+    _ATEN.clone.default,
+    _ATEN.lift_fresh_copy.default,
+)
+
+
 def _same_tensor(node: Node) -> Node | None:
     """The node that ``node`` has the very values, shape and dtype of."""
     if node.target is _ATEN.slice.Tensor and _takes_all(node, 1):
@@ -229,7 +237,7 @@ def _same_tensor(node: Node) -> Node | None:
         return _node(node.args[0])
     if node.target is _ATEN.to.dtype and _node(node.args[0]).meta["val"].dtype == node.args[1]:
         return _node(node.args[0])
-    if node.target in (_ATEN.alias.default, _ATEN.detach.default, _ATEN.clone.default):
+    if node.target in _COPYING:
         return _node(node.args[0])
     if node.target is _ATEN.copy.default:
         source = _node(node.args[1])
