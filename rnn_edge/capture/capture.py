@@ -18,12 +18,13 @@ from torch import nn
 from rnn_edge.capture.arguments import Arguments, read_arguments
 from rnn_edge.capture.attributes import find_changed_buffers, refuse_kept_state
 from rnn_edge.capture.naming import name_everything, tell_owners
-from rnn_edge.capture.program import FlatForward, Program, trace
+from rnn_edge.capture.program import Program, trace
 from rnn_edge.capture.registry import to_onnx
 from rnn_edge.capture.relations import refuse_relations
 from rnn_edge.capture.roles import Role, find_roles
 from rnn_edge.capture.silence import quiet_logger
 from rnn_edge.capture.state_discovery import find_kept_state
+from rnn_edge.capture.tracing import FlatForward
 from rnn_edge.code_line import CodeLine, is_foreign
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean

@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from rnn_edge.capture import bags, layers, packing, padding, pooling, substitutes, values
+from rnn_edge.code_line import is_foreign
 
 _KERNELS = torch._C._VariableFunctions
 
@@ -49,6 +50,8 @@ class Interception(TorchFunctionMode):
             return args[0], packing.OriginalOrder()
         if func in _ASKS_FOR_NUMBER and id(args[0]) in self._numbers:
             return _ASKS_FOR_NUMBER[func](self._numbers[id(args[0])])
+        if func is Tensor.__bool__ and is_foreign(sys._getframe(1).f_code.co_filename):
+            return bool(values.is_true(args[0]))
         if func in values.ASKED_BY_TOLIST and values.lists_values(sys._getframe(1).f_code):
             return values.answer_tolist(func, args[0])
         return func(*args, **(kwargs or {}))

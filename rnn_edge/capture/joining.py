@@ -7,9 +7,9 @@ no shape. Padding by p * n, where p is 1 on the one side and 0 on the other, is 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,31 +17,49 @@ from torch.export import ExportedProgram
 from torch.fx import Interpreter, Node
 
 from rnn_edge.capture.choices import Choice, Sides
+from rnn_edge.capture.decisions import DECIDED
+from rnn_edge.capture.rolling.keeping import KEEP
 
 _ATEN = torch.ops.aten
 _CUTTING = (_ATEN.slice.Tensor,)  # of neighbouring elements
 _PADDING = (_ATEN.pad.default, _ATEN.constant_pad_nd.default)
 _IDLE = (_ATEN.contiguous.default, _ATEN.clone.default, _ATEN.alias.default)
 _TO_THE_END = 2**63 - 1
+# Which choice is between two nodes, the one that comes first named first.
+Choose: TypeAlias = Callable[[Node, Node], "Choice | Node | None"]
 
 
 @dataclass(frozen=True)
 class _Guard:
-    """``node`` counts where ``choice`` holds; elsewhere it is ``instead``."""
+    """``node`` counts where ``choice`` holds; elsewhere it is ``instead``.
 
-    choice: int
+    A choice is one by a size, or the marker of a decision in the same graph.
+    """
+
+    choice: Choice | Node
     instead: Node
 
 
 class _Comparison:
-    """Nodes of ``base`` beside those of ``other``, which lacks some of them."""
+    """Nodes of ``base`` beside those of ``other``, which lacks some of them.
 
-    def __init__(self, base: ExportedProgram, other: ExportedProgram, choice: int) -> None:
-        self._choice = choice
+    ``choose`` tells which choice is between two nodes of ``base``, if it is one.
+    """
+
+    def __init__(
+        self,
+        base: ExportedProgram,
+        other: ExportedProgram,
+        choose: Choose,
+    ) -> None:
+        self._choose = choose
         self._pairs: dict[Node, Node] = {}
         self._more: set[Node] = set()
         self.guards: dict[Node, _Guard] = {}
-        self.is_complete = self._compare(list(_steps(base)), list(_steps(other)))
+        needed = _find_needed(other)
+        # What only moves memory differs with what was done before.
+        steps = [node for node in _steps(other) if node in needed]
+        self.is_complete = self._compare(list(_steps(base)), steps)
 
     def _compare(self, base: list[Node], other: list[Node]) -> bool:
         place = 0
@@ -66,7 +84,7 @@ class _Comparison:
 
     def _match(self, one: Any, other: Any, guards: dict[Node, _Guard]) -> bool:
         if isinstance(one, Node) and isinstance(other, Node):
-            return self._stands_for(one, self._pairs.get(other), guards)
+            return self._stands_for(one, self._pairs.get(_without_idle(other)), guards)
         if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
             return len(one) == len(other) and all(
                 self._match(a, b, guards) for a, b in zip(one, other, strict=True)
@@ -88,20 +106,39 @@ class _Comparison:
             return self._stands_for(known.instead, instead, guards)
         if _is_idle(node):
             return self._stands_for(_first(node), instead, guards)
-        if isinstance(node.meta.get("val"), torch.SymInt) or _have_one_shape(node, instead):
-            guards[node] = _Guard(self._choice, instead)
+        is_size = isinstance(node.meta.get("val"), torch.SymInt)
+        choice = self._choose(instead, node)
+        if choice is not None and (is_size or _have_one_shape(node, instead)):
+            guards[node] = _Guard(choice, instead)
             return True
-        for changed in _changed(node):
-            if self._stands_for(changed, instead, guards):
-                guards[node] = _Guard(self._choice, changed)
+        for changed in map(_without_idle, _changed(node)):
+            choice = self._choose(changed, node)
+            if choice is not None and self._stands_for(changed, instead, guards):
+                guards[node] = _Guard(choice, changed)
                 return True
         return False
 
 
+def _find_needed(exported: ExportedProgram) -> set[Node]:
+    """The nodes without which something else would be returned."""
+    pending = [node for node in exported.graph.nodes if node.op in ("output", "placeholder")]
+    needed: set[Node] = set()
+    while pending:
+        node = pending.pop()
+        if node not in needed:
+            needed.add(node)
+            pending += map(_without_idle, node.all_input_nodes)
+    return needed
+
+
 def _steps(exported: ExportedProgram) -> Iterator[Node]:
     for node in exported.graph.nodes:
-        if "_assert" not in str(node.target) and "sym_constrain" not in str(node.target):
+        if not _is_check(node) and node.target not in (DECIDED, KEEP):
             yield node
+
+
+def _is_check(node: Node) -> bool:
+    return "_assert" in str(node.target) or "sym_constrain" in str(node.target)
 
 
 def _changed(node: Node) -> list[Node]:
@@ -120,6 +157,24 @@ def _is_idle(node: Node) -> bool:
         given: list[Any] = [*node.args[2:], *(0, _TO_THE_END, 1)[len(node.args) - 2 :]]
         return given[0] in (0, None) and given[1] in (None, _TO_THE_END) and given[2] == 1
     return node.target in _IDLE
+
+
+def _without_idle(node: Node) -> Node:
+    while True:
+        if _is_idle(node):
+            node = _first(node)
+        elif _turns_back(node):
+            node = _first(_first(node))
+        else:
+            return node
+
+
+def _turns_back(node: Node) -> bool:
+    """Whether ``node`` undoes a transpose, as writing into a transposed tensor does."""
+    if node.target is not _ATEN.transpose.int:
+        return False
+    turned = _first(node)
+    return turned.target is _ATEN.transpose.int and turned.args[1:] == node.args[1:]
 
 
 def _first(node: Node) -> Node:
@@ -142,38 +197,56 @@ class JoinedForward(nn.Module):
     ``traced`` is the module that was traced: it holds the parameters under their names.
     """
 
-    def __init__(self, sides: Sides, guards: dict[Node, _Guard], traced: nn.Module) -> None:
+    def __init__(
+        self, exported: ExportedProgram, guards: dict[Node, _Guard], traced: nn.Module
+    ) -> None:
         super().__init__()
-        self.module = traced.module
-        self._sides = sides
+        self.module = traced.get_submodule("module")
+        self._exported = exported
         self._guards = guards
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
-        signature = self._sides.exported.graph_signature
+        signature = self._exported.graph_signature
         given = dict(zip(signature.user_inputs, tensors, strict=True))
         sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         constants = signature.inputs_to_lifted_tensor_constants
         values = [
-            self._sides.exported.constants[constants[node.name]] if node.name in constants
+            self._exported.constants[constants[node.name]] if node.name in constants
             else operator.attrgetter(sources[node.name])(self) if node.name in sources
             else given[node.name]
-            for node in self._sides.exported.graph.nodes if node.op == "placeholder"
+            for node in self._exported.graph.nodes if node.op == "placeholder"
         ]  # fmt: skip
-        run = _Run(self._sides, self._guards)
+        run = _Run(self._exported, self._guards)
         returned: list[Tensor] = list(run.run(*values, enable_io_processing=False))
         return returned
 
 
 def join(sides: Sides, traced: nn.Module) -> JoinedForward | None:
     """One module for all ways; None where they differ by more than can be left undone."""
+    if any(_find_size(sides.exported, choice) is None for choice in sides.choices):
+        return None
+
+    def always(choice: Choice) -> Choose:
+        return lambda *_: choice
+
+    pairs = zip(sides.choices, sides.others, strict=True)
+    others = [(other, always(choice)) for choice, other in pairs]
+    return join_programs(sides.exported, others, traced)
+
+
+def join_programs(
+    base: ExportedProgram,
+    others: Sequence[tuple[ExportedProgram, Choose]],
+    traced: nn.Module,
+) -> JoinedForward | None:
+    """``base`` with what each of ``others`` lacks undone by the choice that its function names."""
     guards: dict[Node, _Guard] = {}
-    for number, other in enumerate(sides.others):
-        comparison = _Comparison(sides.exported, other, number)
+    for other, choose in others:
+        comparison = _Comparison(base, other, choose)
         if not comparison.is_complete or guards.keys() & comparison.guards.keys():
             return None
         guards |= comparison.guards
-    sized = [_find_size(sides.exported, choice) for choice in sides.choices]
-    return None if None in sized else JoinedForward(sides, guards, traced)
+    return JoinedForward(base, guards, traced)
 
 
 def _find_size(exported: ExportedProgram, choice: Choice) -> tuple[Node, int | None] | None:
@@ -191,24 +264,44 @@ def _find_size(exported: ExportedProgram, choice: Choice) -> tuple[Node, int | N
 class _Run(Interpreter):
     """Every value is kept: a guard asks for sizes of before."""
 
-    def __init__(self, sides: Sides, guards: dict[Node, _Guard]) -> None:
-        super().__init__(sides.exported.graph_module, garbage_collect_values=False)
-        self._sides = sides
+    def __init__(self, exported: ExportedProgram, guards: dict[Node, _Guard]) -> None:
+        super().__init__(exported.graph_module, garbage_collect_values=False)
+        self._exported = exported
         self._guards = guards
 
     def run_node(self, n: Node) -> Any:
-        if "_assert" in str(n.target) or "sym_constrain" in str(n.target):
+        if _is_check(n) or n.target is DECIDED:
             return None
         guard = self._guards.get(n)
-        return super().run_node(n) if guard is None else self._run_guarded(n, guard)
+        if guard is not None:
+            return self._run_guarded(n, guard)
+        if n.target is not _ATEN.view.default:
+            return super().run_node(n)
+        try:
+            return super().run_node(n)
+        except (RuntimeError, ValueError):
+            # Memory is in another order now.
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            return _ATEN.reshape.default(*args, **kwargs)
 
-    def _holds(self, choice: int) -> Any:
+    def _holds(self, choice: Choice | Node) -> Any:
         """1 or 0, symbolic."""
-        found = _find_size(self._sides.exported, self._sides.choices[choice])
+        if isinstance(choice, Node):
+            (holds,) = choice.args
+            return self._compute(holds) if isinstance(holds, Node) else holds
+        found = _find_size(self._exported, choice)
         assert found is not None
         node, dim = found
         value = self.env[node]
-        return self._sides.choices[choice].as_number(value if dim is None else value.shape[dim])
+        return choice.as_number(value if dim is None else value.shape[dim])
+
+    def _compute(self, node: Node) -> Any:
+        """The value of ``node``, a number, which may stand behind what asks for it."""
+        if node not in self.env:
+            for given in node.all_input_nodes:
+                self._compute(given)
+            self.env[node] = super().run_node(node)
+        return self.env[node]
 
     def _run_guarded(self, node: Node, guard: _Guard) -> Any:
         holds, instead = self._holds(guard.choice), self.env[guard.instead]
@@ -218,8 +311,10 @@ class _Run(Interpreter):
             return target(args[0], [holds * amount for amount in args[1]], *args[2:], **kwargs)
         if node.target in _CUTTING:
             return _cut(holds, *args, **kwargs)
-        if node.target is _ATEN.cat.default and guard.instead in _changed(node):
-            return _append(holds, args[0], instead, *args[1:], **kwargs)
+        if node.target is _ATEN.cat.default:
+            parts = list(map(_without_idle, _changed(node)))
+            if guard.instead in parts:
+                return _append(holds, args[0], parts.index(guard.instead), *args[1:], **kwargs)
         value = target(*args, **kwargs)
         if not isinstance(value, Tensor):
             return instead + holds * (value - instead)
@@ -236,9 +331,8 @@ def _cut(holds: Any, x: Tensor, dim: int = 0, start: Any = None, end: Any = None
     return x.narrow(dim, first, size - holds * (size - end) - first)
 
 
-def _append(holds: Any, parts: list[Tensor], kept: Tensor, dim: int = 0) -> Tensor:
+def _append(holds: Any, parts: list[Tensor], kept: int, dim: int = 0) -> Tensor:
     joined = torch.cat(parts, dim)
-    place = next(number for number, part in enumerate(parts) if part is kept)
-    before = sum(part.shape[dim] for part in parts[:place])
-    size = kept.shape[dim]
+    before = sum(part.shape[dim] for part in parts[:kept])
+    size = parts[kept].shape[dim]
     return joined.narrow(dim, (1 - holds) * before, size + holds * (joined.shape[dim] - size))

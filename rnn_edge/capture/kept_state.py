@@ -99,7 +99,7 @@ class Unread:
     def _stay(self, *_: object) -> Unread:
         return self
 
-    def _refuse(self, *_: object) -> NoReturn:
+    def refuse(self, *_: object) -> NoReturn:
         raise ExportError(
             f"what forward() changes on the module and reads must be tensors of one size to be "
             f"exported, self.{self._name} is not. Take the state as an argument and return the "
@@ -107,15 +107,15 @@ class Unread:
         )
 
     append = extend = clear = __add__ = __radd__ = __sub__ = __setitem__ = _stay
-    __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = _refuse
-    __mod__ = __rmod__ = __pow__ = __rpow__ = __rsub__ = __neg__ = __getitem__ = _refuse
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _refuse
-    __bool__ = __index__ = __int__ = __float__ = __len__ = __iter__ = _refuse
+    __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = refuse
+    __mod__ = __rmod__ = __pow__ = __rpow__ = __rsub__ = __neg__ = __getitem__ = refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = refuse
+    __bool__ = __index__ = __int__ = __float__ = __len__ = __iter__ = refuse
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        self._refuse()
+        self.refuse()
 
 
 def find_attribute(part: nn.Module, name: str) -> tuple[dict[str, Any], Any]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from rnn_edge.capture.program import FlatForward
+from rnn_edge.capture.tracing import FlatForward
 from rnn_edge.graphs.origin import MODULE_KEY, WEIGHTS_KEY, Origin, keep_origin, read_origin
 
 # Sizes that depend on values, as the longest of the lengths, are no axis of the inputs.

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch import nn
+from torch.export import ExportedProgram
 from torch.utils._sympy.functions import FloorDiv, Mod
 
 from rnn_edge.capture.arguments import Arguments, resize
-from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
 from rnn_edge.capture.choices import Choice, find_choices, trace_sides
-from rnn_edge.capture.fixing import FixedAxesError, StopWhereFixed
-from rnn_edge.capture.interception import Interception, skipping_size_checks
+from rnn_edge.capture.fixing import FixedAxesError
+from rnn_edge.capture.interception import skipping_size_checks
 from rnn_edge.capture.joining import join
-from rnn_edge.capture.refusal import explain_refusal
 from rnn_edge.capture.relations import holds
 from rnn_edge.capture.rolling.attempts import choose_sizes, roll, roll_repeats
 from rnn_edge.capture.rolling.endings import add_endings
-from rnn_edge.capture.rolling.keeping import Keeping
 from rnn_edge.capture.rolling.repeats import count_nodes, may_repeat
 from rnn_edge.capture.rolling.rolled import RolledForward
 from rnn_edge.capture.rolling.steps import read_trace
 from rnn_edge.capture.rolling.trace import Trace
-from rnn_edge.capture.silence import quiet_tracing
+from rnn_edge.capture.tracing import FlatForward, export_at
 from rnn_edge.errors import ExportError
 
 # The sizes at which axes are traced: above usual kernels and slices, which would fix them, and all
@@ -35,64 +31,6 @@ from rnn_edge.errors import ExportError
 _TRACED_SIZES = (7, 13, 19, 29, 37, 41, 43, 47)
 # What holds at one of these as well does not fix a size to what it was traced at.
 _FAR_SIZES = range(120, 132)
-
-
-class FlatForward(nn.Module):
-    """forward() over a flat list of tensors, run under Interception, returning a flat list.
-
-    ``on_return`` is told the names of the returned tensors. While ``keeps`` is set, what forward()
-    computes in vain stays in the graph. While ``stops`` is set, a call that turns the size of a
-    named axis into a number raises FixedAxesError.
-    """
-
-    PREFIX = "module."
-
-    def __init__(
-        self,
-        module: nn.Module,
-        arguments: Arguments,
-        on_return: Callable[[Iterable[str]], None],
-    ) -> None:
-        super().__init__()
-        self.module = module
-        self._arguments = arguments
-        self._on_return = on_return
-        self.keeps = False
-        self.stops = False
-        self._numbers = {
-            name: tensor.item() for name, tensor in _weights(module) if tensor.numel() == 1
-        }
-
-    def forward(self, *tensors: Tensor) -> list[Tensor]:
-        # While it is traced, others stand for the module's tensors.
-        numbers = {id(tensor): self._numbers[name] for name, tensor in _weights(self.module)
-                   if name in self._numbers}  # fmt: skip
-        with (
-            watching_attributes(self.module) as changed,
-            Keeping() as keeping,
-            StopWhereFixed(_sizes_of(self._arguments, tensors)) if self.stops else nullcontext(),
-            Interception(numbers),
-        ):
-            outputs = self._arguments.call(self.module, tensors)
-        if self.keeps:
-            keeping.keep()
-        refuse_kept_state(changed)
-        self._on_return(outputs)
-        return list(outputs.values())
-
-
-def _sizes_of(arguments: Arguments, tensors: Sequence[Tensor]) -> dict[str, int | torch.SymInt]:
-    return {
-        axis: size
-        for argument, tensor in zip(arguments.tensors, tensors, strict=True)
-        for axis, size in zip(argument.axes, tensor.shape, strict=True)
-        if axis is not None
-    }
-
-
-def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)
 
 
 @dataclass(frozen=True)
@@ -136,7 +74,7 @@ def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Pr
         candidates: list[RolledForward] = []
         if fixed:
             *candidates, safest = _roll(flat, arguments, sizes, fixed, exported)
-            exported = _export(safest, arguments, sizes, set(sizes))
+            exported = export_at(safest, arguments, sizes, set(sizes))
         else:
             joined = _join_sides(exported, flat, arguments, sizes, set(sizes))
             if joined is not None:
@@ -166,7 +104,7 @@ def _export_until_fixed(
             dynamic = set(sizes) - set(fixed)
             flat.keeps = bool(fixed)
             try:
-                exported = _export(flat, arguments, choose_sizes(sizes, fixed), dynamic)
+                exported = export_at(flat, arguments, choose_sizes(sizes, fixed), dynamic)
                 found = find_fixed_axes(exported, arguments, dynamic)
             except FixedAxesError as error:
                 found = list(error.axes)
@@ -181,7 +119,7 @@ def trace_at_example(module: nn.Module, arguments: Arguments) -> ExportedProgram
     """Export ``module`` with every axis fixed to the size that its example has."""
     flat = FlatForward(module, arguments, lambda _: None)
     with skipping_size_checks(module):
-        return _export(flat, arguments, _example_sizes(arguments), ())
+        return export_at(flat, arguments, _example_sizes(arguments), ())
 
 
 def _example_sizes(arguments: Arguments) -> dict[str, int]:
@@ -204,29 +142,6 @@ def _takes(module: nn.Module, arguments: Arguments, sizes: Mapping[str, int]) ->
     return True
 
 
-def _export(
-    flat: nn.Module, arguments: Arguments, sizes: Mapping[str, int], dynamic: Collection[str]
-) -> ExportedProgram:
-    dynamic_shapes = tuple(
-        {dim: Dim.AUTO for dim, axis in enumerate(argument.axes) if axis in dynamic}
-        for argument in arguments.tensors
-    )
-    # Cloned, because one tensor given for two arguments would be traced as one input.
-    examples = tuple(resize(argument, sizes).clone() for argument in arguments.tensors)
-    with warnings.catch_warnings(), quiet_tracing():
-        # torch.nn's recurrent modules cache their weights in a list, which torch.export notices.
-        warnings.filterwarnings("ignore", message=".*were assigned during export.*")
-        warnings.simplefilter("ignore", FutureWarning)
-        try:
-            return torch.export.export(
-                flat, examples, dynamic_shapes=(dynamic_shapes,), strict=False
-            )
-        except (ExportError, FixedAxesError):
-            raise
-        except Exception as error:
-            raise explain_refusal(flat.get_submodule("module"), error) from error
-
-
 def _set(names: list[str], found: Iterable[str]) -> None:
     names[:] = found
 
@@ -241,14 +156,14 @@ def _join_sides(
     """``flat``, ``exported`` at ``sizes``, with both ways where it took one of two by a size."""
 
     def trace_at(at: Mapping[str, int]) -> ExportedProgram:
-        return exported if at == sizes else _export(flat, arguments, at, dynamic)
+        return exported if at == sizes else export_at(flat, arguments, at, dynamic)
 
     def find(program: ExportedProgram) -> list[Choice]:
         return find_choices(program, _match_symbols(program, arguments))
 
     sides = trace_sides(trace_at, find, sizes) if find(exported) else None
     joined = join(sides, flat) if sides is not None else None
-    return None if joined is None else _export(joined, arguments, sizes, dynamic)
+    return None if joined is None else export_at(joined, arguments, sizes, dynamic)
 
 
 def _match_symbols(exported: ExportedProgram, arguments: Arguments) -> dict[str, str]:
@@ -275,7 +190,7 @@ def _roll(
     known = choose_sizes(sizes, fixed)
 
     def trace_at(at: Mapping[str, int]) -> Trace:
-        exported = first if at == known else _export(flat, arguments, at, others)
+        exported = first if at == known else export_at(flat, arguments, at, others)
         joined = _join_sides(exported, flat, arguments, at, others)
         return read_trace(exported if joined is None else joined)
 
@@ -298,7 +213,7 @@ def _roll_repeats(
 ) -> list[RolledForward]:
     """``flat`` with its loops of fixed length rolled, where it has any."""
     with _keeping(flat):
-        program = roll_repeats(read_trace(_export(flat, arguments, sizes, set(sizes))))
+        program = roll_repeats(read_trace(export_at(flat, arguments, sizes, set(sizes))))
     examples = [resize(argument, sizes) for argument in arguments.tensors]
     return [RolledForward(program, flat, (), examples)] if program else []
 
@@ -318,7 +233,7 @@ def _export_smaller(
     """``candidate`` where it has fewer operators than ``written_out``."""
     arguments = written_out.arguments
     try:
-        exported = _export(candidate, arguments, sizes, set(sizes))
+        exported = export_at(candidate, arguments, sizes, set(sizes))
         symbols = _name_symbols(exported, arguments)
     except ExportError:
         # The loop stays written out: its number of iterations is known.

@@ -23,10 +23,15 @@ _OUTSIDE_TORCH = [
         "Keep it a tensor: leave out .item() or .tolist().",
     ),
 ]
+_LIST_OF_LENGTH = (
+    re.compile(r"\[[\w.]*\]\s*\*\s*\(?\w"),
+    "a list as long as a value says",
+    "Compare positions with lengths: torch.arange(x.size(1)) < lengths[:, None].",
+)
 _ON_VALUES = [
     (re.compile(r"\bassert\b"), "an assertion about values", "Remove it, or assert sizes only."),
     (
-        re.compile(r"\bwhile\b"),
+        re.compile(r"\bwhile\b|\bfor\b.*\brange\("),
         "a loop that ends when a value says so",
         "Run a fixed number of steps and mask those that are over with torch.where.",
     ),
@@ -89,7 +94,8 @@ def _find_construct(line: CodeLine | None, error: Exception) -> tuple[str, str]:
     """(what stands there, what to do)."""
     on_values = _LOOKS_AT_VALUES in type(error).__name__
     text = line.text if line else ""
-    for pattern, construct, change in (*_OUTSIDE_TORCH, *(_ON_VALUES if on_values else ())):
+    known = (_LIST_OF_LENGTH, *_OUTSIDE_TORCH, *_ON_VALUES) if on_values else _OUTSIDE_TORCH
+    for pattern, construct, change in known:
         if pattern.search(text):
             return construct, change
     if on_values:

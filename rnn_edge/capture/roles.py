@@ -1,20 +1,21 @@
 """What integer inputs mean, read from what the program does with them.
 
 An input that gives a recurrent layer its lengths holds lengths along that layer's time axis, and so
-does one that is compared with the places along an axis, to mask, or one less of which picks a place
-there: the last valid step. What is computed from lengths, as a strided layer in front asks for,
-tells as much. One that selects rows of an embedding holds ids below its size. Nobody has to declare
-any of it.
+does one that is compared with the places along an axis, to mask, or ends a slice of it, or one less
+of which picks a place there: the last valid step. It may do so as a number, in a loop over rows.
+What is computed from lengths, as a strided layer in front asks for, tells as much. One that selects
+rows of an embedding holds ids below its size. Nobody has to declare any of it.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from rnn_edge.capture import operators
@@ -40,6 +41,8 @@ _SAME_VALUES = (
     _ATEN.flatten.using_ints,
     _ATEN.slice.Tensor,
     _ATEN.select.int,
+    _ATEN.narrow.default,
+    _ATEN.movedim.int,
 )
 # Operators whose result is a length where their first argument is one, and the others are numbers.
 _ARITHMETIC = (
@@ -54,8 +57,13 @@ _ARITHMETIC = (
     _ATEN.ceil.default,
     _ATEN.floor.default,
     _ATEN.trunc.default,
+    operator.mul,
+    operator.floordiv,
 )
-_SHIFTS = {_ATEN.add.Tensor: 1, _ATEN.sub.Tensor: -1}
+_SHIFTS = {_ATEN.add.Tensor: 1, _ATEN.sub.Tensor: -1, operator.add: 1, operator.sub: -1}
+# From a tensor to a number, and back.
+_NUMBERS = (_ATEN.item.default, _ATEN._local_scalar_dense.default, _ATEN.scalar_tensor.default)
+_SCAN = torch.ops.higher_order.scan
 _SORTING = (_ATEN.sort.default, _ATEN.sort.stable)
 _RECURRENT = (operators.rnn, operators.gru, operators.lstm)
 # place < length, and the same the other way round.
@@ -117,8 +125,12 @@ def _size_of_lengths(value: _Value, user: Node) -> Any:
         if value.shift == 0 and (user.target in _BELOW) != is_second:
             return None  # a place, which is one less than a length
         return _size_of_places(args[0] if is_second else args[1])
+    if _ends_slice(value, user):
+        return _shape(args[0])[_as_int(args[1])]
     if value.shift == 0:
         return None
+    if user.target is _ATEN.select.int and args[2] is value.node:
+        return _shape(args[0])[_as_int(args[1])]
     if user.target is _ATEN.gather.default and args[2] is value.node:
         return _shape(args[0])[_as_int(args[1])]
     if user.target is _ATEN.index_select.default and args[2] is value.node:
@@ -127,6 +139,13 @@ def _size_of_lengths(value: _Value, user: Node) -> Any:
         indices = list(args[1])
         return _shape(args[0])[indices.index(value.node)] if value.node in indices else None
     return None
+
+
+def _ends_slice(value: _Value, user: Node) -> bool:
+    """Whether ``user`` takes what is in front of a length, or behind it."""
+    if user.target not in (_ATEN.slice.Tensor, _ATEN.narrow.default):
+        return False
+    return value.shift == 0 and value.node in user.args[2:4]
 
 
 def _size_of_places(node: Any) -> Any:
@@ -162,9 +181,11 @@ def _uses(start: Node) -> Iterator[tuple[_Value, Node]]:
         value = pending.pop()
         for user in value.node.users:
             yield value, user
-            if user.args[:1] != (value.node,):
+            if user.target is _SCAN:
+                pending += [_Value(inside, value.shift) for inside in _inside(user, value.node)]
+            if value.node not in (user.args[:2] if user.target is operator.mul else user.args[:1]):
                 continue
-            if user.target in (*_SAME_VALUES, _ATEN.expand.default):
+            if user.target in (*_SAME_VALUES, *_NUMBERS, _ATEN.expand.default):
                 pending.append(_Value(user, value.shift))
             elif user.target in _SORTING:
                 pending += [_Value(item, value.shift) for item in user.users if item.args[1] == 0]
@@ -173,6 +194,19 @@ def _uses(start: Node) -> Iterator[tuple[_Value, Node]]:
                 pending.append(_Value(user, None if value.shift is None else value.shift + added))
             elif user.target in _ARITHMETIC and not any(map(_is_tensor, user.args[1:])):
                 pending.append(_Value(user, None))
+
+
+def _inside(scan: Node, given: Node) -> Iterator[Node]:
+    """What stands for ``given`` in the body of ``scan``: an iteration's part, or all of it."""
+    body, states, *others = scan.args
+    assert isinstance(body, Node)
+    module = getattr(body.graph.owning_module, str(body.target))
+    assert isinstance(module, GraphModule)
+    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+    outside = [node for group in (states, *others) for node in group]  # type: ignore[union-attr]
+    for inside, node in zip(inputs, outside, strict=False):
+        if node is given and node not in states:  # type: ignore[operator]
+            yield inside
 
 
 def _shape(node: Any) -> Any:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import inspect
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rnn_edge.capture.kept_state import Unread
 from rnn_edge.errors import ExportError
 
 # torch.Tensor methods and operators do not reach the interception, functions of torch do.
@@ -40,6 +43,8 @@ class ScriptedPart(nn.Module):
             self.register_buffer(name, tensor)
         for name, part in script._modules.items():
             self.add_module(name, stand_in_for(part))
+        for name in _find_set_attributes(script) - self._buffers.keys():
+            self.__dict__[name] = getattr(script, name)
         self.training = script.training
 
     def read(self, name: str) -> Any:
@@ -56,7 +61,10 @@ class ScriptedPart(nn.Module):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
-        return stand_in_for(self._script.__deepcopy__(memo))
+        copied = stand_in_for(self._script.__deepcopy__(memo))
+        for (part, name), (own, _) in zip(copied._find_state(), self._find_state(), strict=True):
+            part.write(name, deepcopy(own.read(name), memo))
+        return copied
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> ScriptedPart:
         super()._apply(fn, recurse)
@@ -65,11 +73,47 @@ class ScriptedPart(nn.Module):
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.compiler.is_exporting():
-            return self._script(*args, **kwargs)
+            with self._sharing_state():
+                return self._script(*args, **kwargs)
         graph: Any = self._script.inlined_graph
         bound = inspect.signature(self.forward).bind(*args, **kwargs)
         bound.apply_defaults()
         return _Run().run_graph(graph, [self, *bound.arguments.values()])
+
+    @contextmanager
+    def _sharing_state(self) -> Iterator[None]:
+        """The script starts from what its stand-ins hold, and gives them what it leaves."""
+        kept = [(part, name, getattr(part._script, name)) for part, name in self._find_state()]
+        for part, name, _ in kept:
+            setattr(part._script, name, part.read(name))
+        try:
+            yield
+        finally:
+            for part, name, own in kept:
+                part.write(name, getattr(part._script, name))
+                setattr(part._script, name, own)
+
+    def _find_state(self) -> Iterator[tuple[ScriptedPart, str]]:
+        for part in self.modules():
+            if isinstance(part, ScriptedPart):
+                for name in sorted(_find_set_attributes(part._script) | part._buffers.keys()):
+                    yield part, name
+
+    def write(self, name: str, value: Any) -> None:
+        home = self._buffers if name in self._buffers else self.__dict__
+        home[name] = value
+
+
+def _find_set_attributes(script: Any) -> set[str]:
+    """The names of the attributes of ``script`` itself that one of its methods sets."""
+    found: set[str] = set()
+    for name in script._c._method_names():
+        graph = script._c._get_method(name).graph
+        for node in graph.findAllNodes("prim::SetAttr", recurse=True):
+            holder = next(iter(node.inputs()))
+            if holder.debugName() == next(iter(graph.inputs())).debugName():
+                found.add(node.s("name"))
+    return found
 
 
 def stand_in_for(script: Any) -> ScriptedPart:
@@ -142,7 +186,7 @@ class _Run:
         if kind == "prim::GetAttr":
             return _read(args[0], node.s("name"))
         if kind == "prim::SetAttr":
-            return _refuse(node, f"state that it keeps in {node.s('name')}")
+            return _write(node, args[0], node.s("name"), args[1])
         if kind == "prim::If":
             then, otherwise = node.blocks()
             return _as_results(node, self._run_block(then if args[0] else otherwise, []))
@@ -167,6 +211,12 @@ def _read(holder: Any, name: str) -> Any:
     return holder.read(name) if isinstance(holder, ScriptedPart) else getattr(holder, name)
 
 
+def _write(node: Any, holder: Any, name: str, value: Any) -> None:
+    if not isinstance(holder, ScriptedPart):
+        _refuse(node, f"an attribute {name} that is set on what is no module")
+    holder.write(name, value)
+
+
 def _call(node: Any, kind: str, args: list[Any]) -> Any:
     name = kind.partition("::")[2]
     if kind in _STRUCTURES:
@@ -188,6 +238,9 @@ def _call_operator(node: Any, name: str, args: list[Any]) -> Any:
     packet = getattr(torch.ops.aten, name, None)
     if packet is None:
         return _refuse(node, name)
+    for arg in args:
+        if isinstance(arg, Unread):
+            arg.refuse()
     schema = torch._C.parse_schema(node.schema())
     function = getattr(packet, schema.overload_name or "default", packet)
     by_name = [argument.kwarg_only for argument in schema.arguments]
@@ -205,12 +258,19 @@ def _has_tensors(args: Sequence[Any]) -> bool:
 
 
 def _refuse(node: Any, what: str) -> Any:
-    place = node.sourceRange().strip().splitlines()
-    line = place[0].strip() if place else ""
+    line = _find_line(node.sourceRange())
     raise ExportError(
         f"a part of TorchScript must do what can be run in Python to be exported, got {what} in "
         f"`{line}`. Give the module that it was scripted or traced from."
     )
+
+
+def _find_line(source: str) -> str:
+    """The line of code that ``source``, an excerpt with the place underlined, is about."""
+    lines = [line.strip() for line in source.splitlines()]
+    marked = next((n for n, line in enumerate(lines) if line.startswith("~")), len(lines))
+    code = [line for line in lines[:marked] if line and not line.startswith("File ")]
+    return code[-1] if code else ""
 
 
 def _size(x: Tensor, dim: int | None = None) -> Any:

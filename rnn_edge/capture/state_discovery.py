@@ -131,6 +131,8 @@ def _find_needed(module: nn.Module, arguments: Arguments) -> set[str]:
         return set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        # Weights in a list, as TorchScript has those of a recurrent layer, are constants here.
+        warnings.simplefilter("ignore", UserWarning)
         exported = trace_at_example(module, arguments).run_decompositions({})
     inputs, outputs = _interface(exported)
     states = dict(zip(slots, zip(inputs[-len(slots) :], outputs[-len(slots) :], strict=True),

@@ -11,8 +11,15 @@ from typing import Any
 
 import onnxscript
 
-from rnn_edge.capture import accumulation, composition, constants, elimination, operators
-from rnn_edge.capture.program import FlatForward
+from rnn_edge.capture import (
+    accumulation,
+    composition,
+    constants,
+    elimination,
+    operators,
+    sorting,
+)
+from rnn_edge.capture.tracing import FlatForward
 from rnn_edge.graphs.origin import MODULE_KEY, WEIGHTS_KEY
 
 # The stubs of onnxscript know tensors only, where constants are as good.
@@ -147,6 +154,7 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     **accumulation.TRANSLATIONS,
     **elimination.TRANSLATIONS,
     **constants.TRANSLATIONS,
+    **sorting.TRANSLATIONS,
 }
 
 

@@ -21,6 +21,7 @@ from torch.fx.experimental.symbolic_shapes import (
 )
 from torch.nn.utils.rnn import pack_sequence
 
+from rnn_edge.capture.namespaces import StandInsNeededError, needs_stand_ins
 from rnn_edge.errors import ExportError
 
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -40,12 +41,19 @@ class ValueList:
         if reduction is not None:
             yield reduction(self.tensor).item()
             return
+        # sum() and sorted() are no code of Python: the caller is who calls them.
+        if needs_stand_ins(sys._getframe(1)):
+            raise StandInsNeededError(sys._getframe(1).f_globals)
         for place in range(len(self)):
             yield self.tensor[place].item()
 
     def __getitem__(self, index: Any) -> Any:
         chosen = self.tensor[index]
         return chosen.item() if chosen.dim() == 0 else ValueList(chosen)
+
+    def index(self, number: Any) -> Any:
+        """The first place of ``number``, which must be there."""
+        return (self.tensor == number).to(torch.int64).argmax().item()
 
     def max(self, *_: object, **__: object) -> Any:
         return self.tensor.max().item()
@@ -93,6 +101,11 @@ def answer_tolist(asked: Callable[..., Any], tensor: Tensor) -> Any:
     return asked(tensor)
 
 
+def is_true(tensor: Tensor) -> Any:
+    """bool() of ``tensor``, which stays symbolic: a relation between whole numbers."""
+    return tensor.ne(0).to(torch.int64).item() > 0
+
+
 def leave_torch(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The stand-in for Tensor.numpy()."""
     return ValueList(tensor) if _is_list(tensor) else tensor.numpy(*args, **kwargs)
@@ -107,6 +120,10 @@ def take_items(x: Tensor, index: Any) -> Tensor:
 
     torch compares them with the size, which would settle for all sizes which of two is larger.
     """
+    index = as_places(index)
+    row = _take_row(x, index)
+    if row is not None:
+        return row
     if not isinstance(index, tuple):
         return x[_hold(index, x.shape[0])] if isinstance(index, slice) else x[index]
     if not all(isinstance(item, slice) for item in index):
@@ -116,6 +133,45 @@ def take_items(x: Tensor, index: Any) -> Tensor:
             x = take_first(x, dim, item.stop)
             index = (*index[:dim], slice(None), *index[dim + 1 :])
     return x[tuple(map(_hold, index, x.shape))]
+
+
+_WHOLE_ROW = "_rnn_edge_whole_row"
+
+
+def _take_row(x: Tensor, index: Any) -> Tensor | None:
+    """What is before an end that only a run knows, y[i, :length]; it knows what it was cut from."""
+    *places, item = index if isinstance(index, tuple) else (index,)
+    if not isinstance(item, slice) or item.start not in (None, 0) or item.step not in (None, 1):
+        return None
+    end: Any = item.stop.item() if isinstance(item.stop, Tensor) else item.stop
+    if not is_known_at_run_time(end) or not all(isinstance(p, int | torch.SymInt) for p in places):
+        return None
+    whole = x[tuple(places)] if places else x
+    row = take_first(whole, 0, end)
+    setattr(row, _WHOLE_ROW, whole)
+    return row
+
+
+def find_whole_row(row: Tensor) -> Tensor | None:
+    """What ``row`` is the beginning of, where only a run knows how much of it."""
+    whole: Tensor | None = getattr(row, _WHOLE_ROW, None)
+    return whole
+
+
+def as_places(index: Any) -> Any:
+    """``index``, a list of numbers that only a run knows as a tensor."""
+    if isinstance(index, ValueList):
+        return index.tensor
+    if isinstance(index, list) and any(map(_is_value, index)):
+        return torch.stack(
+            [item if isinstance(item, Tensor) else torch.scalar_tensor(item, dtype=torch.int64)
+             for item in index]
+        )  # fmt: skip
+    return index
+
+
+def _is_value(item: Any) -> bool:
+    return is_known_at_run_time(item) or (isinstance(item, Tensor) and item.dim() == 0)
 
 
 def take_slice(
@@ -185,6 +241,7 @@ def set_items(x: Tensor, index: Any, value: Any) -> None:
 
     What lies between such ends is chosen by position, so that no size depends on values.
     """
+    index = as_places(index)
     items = index if isinstance(index, tuple) else (index,)
     places = [n for n, item in enumerate(items) if isinstance(item, slice) and _is_open(item)]
     whole = tuple(slice(None) if n in places else item for n, item in enumerate(items))

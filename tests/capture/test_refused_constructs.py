@@ -36,8 +36,8 @@ class Tagger(nn.Module):
 
 def branch(y: Tensor) -> Tensor:
     if y.sum() > 0:
-        return y
-    return -y
+        return y.sum((1, 2))
+    return y.amax((1, 2))
 
 
 def loop_until(y: Tensor) -> Tensor:
@@ -47,8 +47,14 @@ def loop_until(y: Tensor) -> Tensor:
 
 
 def count(y: Tensor) -> Tensor:
-    steps = int(y.sum())
-    return y * steps
+    for _ in range(int(y.sum())):
+        y = y + 1
+    return y
+
+
+def repeat_by_value(y: Tensor) -> Tensor:
+    lengths = (y[:, :, 0] > 0).sum(1)
+    return torch.tensor([[1.0] * n + [0.0] * (y.size(1) - n) for n in lengths.tolist()])
 
 
 def leave_for_numpy(y: Tensor) -> Tensor:
@@ -57,11 +63,6 @@ def leave_for_numpy(y: Tensor) -> Tensor:
 
 def list_values(y: Tensor) -> Tensor:
     return torch.stack([value * y for value in y.tolist()])
-
-
-def assert_values(y: Tensor) -> Tensor:
-    assert y.max() < 100
-    return y
 
 
 def view_turned(y: Tensor) -> Tensor:
@@ -77,10 +78,10 @@ def line_of(run: Callable[[Tensor], Any], offset: int) -> int:
     [
         (branch, 1, "a branch on a value in `if y.sum() > 0:`", "torch.where or a mask"),
         (loop_until, 1, "a loop that ends when a value says so", "a fixed number of steps"),
-        (count, 1, "into a Python number in `steps = int(y.sum())`", "replace int()"),
+        (count, 1, "a loop that ends when a value says so", "a fixed number of steps"),
+        (repeat_by_value, 2, "a list as long as a value says in", "Compare positions"),
         (leave_for_numpy, 1, "a detour through numpy", "use the torch function"),
         (list_values, 1, "a tensor turned into Python numbers", "leave out .item() or .tolist()"),
-        (assert_values, 1, "an assertion about values", "Remove it"),
         (view_turned, 1, "a view() of a tensor whose memory is in another", "Use reshape()"),
     ],
 )

@@ -92,8 +92,58 @@ def test_a_file_of_torchscript_keeps_names_and_layers(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, module(words).detach().numpy(), atol=1e-6)
 
 
-def test_state_inside_of_torchscript_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"state that it keeps in count.* scripted or traced"):
+class Remembers(nn.Module):
+    """State in a part and in the whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core, self.total = Kept(), torch.zeros(1, H)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.core(x)
+        self.total = self.total + y.sum(1)
+        return y, self.total
+
+
+class Kept(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.core, self.h = nn.GRU(F, H, batch_first=True), torch.zeros(1, 1, H)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.h.size(1) != x.size(0):
+            self.h = torch.zeros(1, x.size(0), self.core.hidden_size)
+        y, self.h = self.core(x, self.h)
+        return y
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_state_inside_of_torchscript_is_carried(loaded: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    script = torch.jit.script(Remembers().eval())
+    if loaded:
+        torch.jit.save(script, str(tmp_path / "net.pt"))
+        script = torch.jit.load(str(tmp_path / "net.pt"))
+    x = torch.randn(2, 6, F)
+    bundle = rnn_edge.export(script, x, tmp_path / "bundle", axes=[("batch", "time", None)])
+    assert {spec.name for spec in bundle.graph().inputs} == {"x", "core.h", "total"}
+    assert not script.core.h.any()
+    assert not script.total.any()
+    session, fresh = rnn_edge.Session(bundle), torch.jit.script(Remembers().eval())
+    fresh.load_state_dict(script.state_dict())
+    states = {"core.h": np.zeros((1, 3, H), np.float32), "total": np.zeros((3, H), np.float32)}
+    names = [spec.name for spec in bundle.graph().outputs]
+    for steps in (4, 1):
+        x = torch.randn(3, steps, F)
+        found = session.run({"x": x.numpy(), **states})
+        for array, tensor in zip(found, fresh(x), strict=False):
+            np.testing.assert_allclose(array, tensor.detach().numpy(), atol=1e-6)
+        new = dict(zip(names, found, strict=True))
+        states = {name: new[f"{name}_n"] for name in states}
+
+
+def test_number_that_torchscript_counts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"tensors of one size to be exported, self.count is not"):
         rnn_edge.export(
             torch.jit.script(Counts()), torch.ones(2, 3), tmp_path / "b", axes=[("batch", None)]
         )

@@ -11,6 +11,7 @@ from collection import (
     fixed_loops,
     forecasting,
     layers,
+    length_values,
     linear_attention,
     loops,
     loops_periodic,
@@ -33,7 +34,7 @@ from collection.case import Case
 
 FAMILIES: dict[str, list[Case]] = {
     "layers": layers.CASES,
-    "packing": [*packing.CASES, *packing_forms.CASES],
+    "packing": [*packing.CASES, *packing_forms.CASES, *length_values.CASES],
     "loops": [*loops.CASES, *loops_periodic.CASES, *fixed_loops.CASES, *nested_loops.CASES],
     "cells": [*cells.CASES, *written_cells.CASES],
     "decoders": decoders.CASES,

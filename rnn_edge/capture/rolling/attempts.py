@@ -16,6 +16,7 @@ from rnn_edge.capture.rolling.alignment import (
 )
 from rnn_edge.capture.rolling.folded import FoldedLoop
 from rnn_edge.capture.rolling.folding import fold_inner_loops
+from rnn_edge.capture.rolling.numbers import refuse_carried_numbers
 from rnn_edge.capture.rolling.ordering import take_where_used
 from rnn_edge.capture.rolling.phases import align_phases
 from rnn_edge.capture.rolling.program import Loop, Quotient, RolledProgram, RolledStep
@@ -176,11 +177,15 @@ def roll_repeats(trace: Trace) -> RolledProgram | None:
 def _align_any(traces: Sequence[tuple[Sizes, Trace]], align: _Align) -> RolledProgram:
     """As the steps stand, or with what is taken apart before a loop taken inside of it."""
     try:
-        return _align_either(traces, align)
+        found = _align_either(traces, align)
+        refuse_carried_numbers(found)
+        return found
     except NotRollableError as error:
         moved = [(sizes, take_where_used(trace)) for sizes, trace in traces]
         try:
-            return _align_either(moved, align)
+            found = _align_either(moved, align)
+            refuse_carried_numbers(found)
+            return found
         except NotRollableError:
             raise error from None
 

@@ -7,6 +7,7 @@ tensor that takes several times as long as the first trace did.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,15 @@ _VIEWS = (
 def writes(node: Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)
+
+
+def decompose_writes(exported: ExportedProgram) -> ExportedProgram:
+    """``exported`` traced anew with nothing written in place; itself where nothing is."""
+    if not any(writes(node) for node in exported.graph.nodes):
+        return exported
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return exported.run_decompositions({})
 
 
 def make_functional(exported: ExportedProgram) -> Graph | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from rnn_edge.capture.rolling.functional import make_functional, writes
+from rnn_edge.capture.rolling.functional import decompose_writes, make_functional, writes
 from rnn_edge.capture.rolling.keeping import KEEP
 from rnn_edge.capture.rolling.lifted import (
     as_empty,
@@ -38,9 +37,7 @@ def _make_functional(exported: ExportedProgram) -> tuple[ExportedProgram, Graph]
     graph = make_functional(exported)
     if graph is not None:
         return exported, graph
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        decomposed = exported.run_decompositions({})
+    decomposed = decompose_writes(exported)
     return decomposed, decomposed.graph
 
 

@@ -1,0 +1,148 @@
+"""Ways that forward() takes by a value, as in ``if length < longest: mask``: taken as one is told.
+
+Tracing cannot tell which way such a branch goes. So it is told, the decision is marked in the
+graph with a number that is 1 where it holds, and other traces show the other way.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import reduce
+from types import FrameType
+from typing import Any
+
+import sympy  # type: ignore[import-untyped]
+import torch
+from torch.fx.experimental import symbolic_shapes
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
+from torch.utils._sympy.interp import sympy_interp
+from torch.utils._sympy.reference import PythonReferenceAnalysis
+
+from rnn_edge.capture.namespaces import StandInsNeededError, needs_stand_ins
+from rnn_edge.code_line import CodeLine, is_foreign
+
+_BRANCH = re.compile(r"\b(if|elif)\b")
+_ASSERTION = re.compile(r"^assert\b")
+_LIBRARY = torch.library.Library("rnn_edge_decisions", "DEF")
+_LIBRARY.define("decided(SymInt holds) -> ()")
+
+
+@torch.library.register_fake("rnn_edge_decisions::decided", lib=_LIBRARY)
+def _decided_shape(holds: int) -> None:
+    return None
+
+
+DECIDED = torch.ops.rnn_edge_decisions.decided.default
+# Without this torch.fx would drop the operator, since it gives nothing.
+torch.fx.node.has_side_effect(DECIDED)
+
+
+@dataclass
+class Decisions:
+    """Which way a trace goes, by line of code: ``ways``, and True where it names none.
+
+    ``taken`` are the lines of the decisions in the order in which the trace met them.
+    """
+
+    ways: Mapping[CodeLine, bool]
+    taken: list[CodeLine] = field(default_factory=list)
+
+    @contextmanager
+    def made(self, environment: ShapeEnv | None) -> Iterator[None]:
+        """Decide what ``environment``, that of one trace, is asked and cannot know."""
+        if environment is None:
+            yield
+            return
+        known: Callable[..., Any] = environment.evaluate_sym_node
+
+        def evaluate(node: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return known(node, *args, **kwargs)
+            except GuardOnDataDependentSymNode:
+                frame = _find_asking(sys._getframe(1))
+                if frame is None:
+                    raise
+                if needs_stand_ins(frame):
+                    raise StandInsNeededError(frame.f_globals) from None
+                way = self._decide(environment, node.expr, frame)
+                if way is None:
+                    raise
+                return sympy.true if way else sympy.false
+
+        # torch tells by the file that it is no place where a person's code decides.
+        evaluate.__code__ = evaluate.__code__.replace(co_filename=symbolic_shapes.__file__)
+        environment.__dict__["evaluate_sym_node"] = evaluate
+        try:
+            yield
+        finally:
+            environment.__dict__.pop("evaluate_sym_node", None)
+
+    def _decide(
+        self, environment: ShapeEnv, relation: sympy.Basic, frame: FrameType
+    ) -> bool | None:
+        line = CodeLine(frame.f_code.co_filename, frame.f_lineno)
+        if _ASSERTION.search(line.text):
+            # A graph raises no errors.
+            return True
+        if not _BRANCH.search(line.text):
+            return None
+        holds = _as_number(environment, environment.replace(relation))
+        if holds is None:
+            return None
+        way = self.ways.get(line, True)
+        self.taken.append(line)
+        DECIDED(holds if way else 1 - holds)
+        return way
+
+
+def _find_asking(frame: FrameType | None) -> FrameType | None:
+    """A person's own code, where it asks itself: not what asks on behalf of it."""
+    while frame is not None and not is_foreign(frame.f_code.co_filename):
+        if (
+            frame.f_code.co_name != "__torch_function__"
+            and frame.f_globals.get("__name__") not in _PASSING_ON
+        ):
+            return None
+        frame = frame.f_back
+    return frame
+
+
+# Where a symbolic number becomes one of Python's, besides modes that see all calls.
+_PASSING_ON = ("torch", "torch.fx.experimental.sym_node")
+
+
+def _as_number(environment: ShapeEnv, relation: sympy.Basic) -> Any:
+    """1 where ``relation`` between whole numbers holds, and 0 elsewhere; None for others."""
+    if isinstance(relation, (sympy.And, sympy.Or)):
+        parts = [_as_number(environment, part) for part in relation.args]
+        join = torch.sym_min if isinstance(relation, sympy.And) else torch.sym_max
+        return None if None in parts else reduce(join, parts)
+    if isinstance(relation, sympy.Not):
+        holds = _as_number(environment, relation.args[0])
+        return None if holds is None else 1 - holds
+    if not getattr(relation, "is_Relational", False):
+        return None
+    if not (relation.lhs.is_integer and relation.rhs.is_integer):
+        return None
+    if relation.rel_op in ("==", "!="):
+        apart = _compute(environment, relation.lhs - relation.rhs)
+        differs = torch.sym_min(1, torch.sym_max(apart, -apart))
+        return 1 - differs if relation.rel_op == "==" else differs
+    excess = relation.gts - relation.lts + (0 if relation.rel_op in ("<", ">") else 1)
+    return torch.sym_max(0, torch.sym_min(1, _compute(environment, excess)))
+
+
+def _compute(environment: ShapeEnv, expression: sympy.Expr) -> Any:
+    """``expression`` step by step, each of which stands in the graph."""
+    sizes = environment.backed_var_to_val
+    values = {
+        symbol: environment.create_symintnode(
+            symbol, hint=int(sizes[symbol]) if symbol in sizes else None
+        )
+        for symbol in expression.free_symbols
+    }
+    return sympy_interp(PythonReferenceAnalysis, values, expression)
