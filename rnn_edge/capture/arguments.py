@@ -48,8 +48,9 @@ class Arguments:
 
     def call(self, module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         """What ``module`` gives for ``tensors``, flattened, by name; new states last."""
-        args, kwargs = self.rebuild(tensors[: len(self._places)])
-        with self.kept.held(module, tensors[len(self._places) :]) as read:
+        given = tensors[: len(self._places)]
+        args, kwargs = self.rebuild(given)
+        with self.kept.held(module, tensors[len(self._places) :], given) as read:
             return {**flatten_outputs(module(*args, **kwargs)), **read()}
 
     def rebuild(self, tensors: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

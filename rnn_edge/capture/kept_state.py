@@ -26,11 +26,19 @@ class StateSlot:
 
 
 @dataclass(frozen=True)
+class SizeOfAxis:
+    """A number on the module that is the size of axis ``dim`` of the call's tensor ``argument``."""
+
+    argument: int
+    dim: int
+
+
+@dataclass(frozen=True)
 class HeldAttribute:
     """One attribute or buffer of the part at ``path``.
 
-    ``value`` is nested as the module nests it, with StateSlots among its leaves; ABSENT for an
-    attribute that is not there before a call.
+    ``value`` is nested as the module nests it, with StateSlots and SizeOfAxis among its leaves;
+    ABSENT for an attribute that is not there before a call.
     """
 
     path: str
@@ -61,7 +69,7 @@ class KeptState:
 
     @contextmanager
     def held(
-        self, module: nn.Module, tensors: Sequence[Tensor]
+        self, module: nn.Module, tensors: Sequence[Tensor], given_to_call: Sequence[Tensor]
     ) -> Iterator[Callable[[], dict[str, Tensor]]]:
         """Put ``tensors`` into the slots; yields what reads the new ones, by output name.
 
@@ -76,7 +84,7 @@ class KeptState:
                 if attribute.value is ABSENT:
                     home.pop(attribute.name, None)
                 else:
-                    home[attribute.name] = _fill(attribute.value, given)
+                    home[attribute.name] = _fill(attribute.value, given, given_to_call)
             yield lambda: {
                 slot.output: tensor
                 for attribute in self.attributes
@@ -118,6 +126,14 @@ class Unread:
         self.refuse()
 
 
+class Settled(Unread):
+    """Stands in for a number that the first call alone has changed: ``number`` since then."""
+
+    def __init__(self, name: str, number: float) -> None:
+        super().__init__(name)
+        self.number = number
+
+
 def find_attribute(part: nn.Module, name: str) -> tuple[dict[str, Any], Any]:
     """(where the attribute is kept, its value)."""
     homes: tuple[dict[str, Any], ...] = (part._buffers, part._parameters, part.__dict__)
@@ -134,12 +150,14 @@ def _put_back(part: nn.Module, name: str, home: dict[str, Any], value: Any) -> N
         home[name] = value
 
 
-def _fill(value: Any, given: Mapping[StateSlot, Tensor]) -> Any:
+def _fill(value: Any, given: Mapping[StateSlot, Tensor], given_to_call: Sequence[Tensor]) -> Any:
     """``value`` with tensors in its slots; all are copies, since forward() may write into them."""
 
     def fill(leaf: Any) -> Any:
         if isinstance(leaf, StateSlot):
             leaf = given[leaf]
+        elif isinstance(leaf, SizeOfAxis):
+            leaf = given_to_call[leaf.argument].shape[leaf.dim]
         return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
     return pytree.tree_map(fill, value)

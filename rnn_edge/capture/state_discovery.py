@@ -17,7 +17,15 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from rnn_edge.capture.arguments import Arguments, TensorArgument
-from rnn_edge.capture.kept_state import ABSENT, HeldAttribute, KeptState, StateSlot, Unread
+from rnn_edge.capture.kept_state import (
+    ABSENT,
+    HeldAttribute,
+    KeptState,
+    Settled,
+    StateSlot,
+    Unread,
+)
+from rnn_edge.capture.settled_numbers import settle_numbers
 from rnn_edge.capture.preparation import copy_module
 from rnn_edge.capture.program import trace_at_example
 from rnn_edge.capture.snapshots import (
@@ -57,6 +65,7 @@ def find_kept_state(module: nn.Module, arguments: Arguments) -> Arguments:
     ]
     if not attributes:
         return arguments
+    attributes = settle_numbers(module, arguments, attributes)
     candidates = _with_state(arguments, attributes, examples_of(after, attributes))
     needed = _find_needed(module, candidates)
     attributes = [_keep_needed(each, needed, before, after) for each in attributes]
@@ -90,8 +99,10 @@ def _hold(
         name = "_".join([path, *place])
         if isinstance(leaf, Tensor) and (moves or moved):
             leaves.append(StateSlot(name, 0.0))
-        elif moves or (moved and isinstance(leaf, (int, float)) and not isinstance(leaf, bool)):
+        elif moves:
             leaves.append(Unread(name))
+        elif moved and isinstance(leaf, (int, float)) and not isinstance(leaf, bool):
+            leaves.append(Settled(name, leaf))
         else:
             leaves.append(leaf)
     return HeldAttribute(*key, pytree.tree_unflatten(leaves, after.structure))

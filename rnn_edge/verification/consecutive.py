@@ -115,7 +115,7 @@ def _call_alone(
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with held.held(alone, states):
+            with held.held(alone, states, tensors[: len(arguments.given)]):
                 return [call(case) for case in calls]
         except Exception:  # noqa: BLE001 (forward() is the user's: it may raise anything)
             return None

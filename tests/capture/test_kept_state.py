@@ -181,6 +181,30 @@ def carry(bundle: rnn_edge.Bundle, chunks: list[Tensor]) -> list[Tensor]:
     return outputs
 
 
+class StartsAnewForAnotherBatch(nn.Module):
+    """As voice activity detectors do: numbers beside the state say when it is another stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core, self.rate = nn.GRU(F, H, batch_first=True), 16000
+        self.reset()
+
+    def reset(self) -> None:
+        self._state, self._last_rate, self._last_batch = torch.zeros(0), 0, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch = x.shape[0]
+        if self._last_rate and self._last_rate != self.rate:
+            self.reset()
+        if self._last_batch and self._last_batch != batch:
+            self.reset()
+        if not len(self._state):
+            self._state = torch.zeros(1, batch, H)
+        y, self._state = self.core(x, self._state)
+        self._last_rate, self._last_batch = self.rate, batch
+        return y
+
+
 CASES: list[tuple[Callable[[], nn.Module], dict[str, list[Any]]]] = [
     (Attributes, {"h": [1, "batch", H], "c": [1, "batch", H]}),
     (HiddenTuple, {"_hidden_0": [2, "batch", H], "_hidden_1": [2, "batch", H]}),
@@ -195,6 +219,7 @@ CASES: list[tuple[Callable[[], nn.Module], dict[str, list[Any]]]] = [
         {"memory_mean": ["batch", H], "encoder.h": [1, "batch", H], "encoder.c": [1, "batch", H]},
     ),
     (ResetByBatch, {"h": [1, "batch", H]}),
+    (StartsAnewForAnotherBatch, {"_state": [1, "batch", H]}),
     (CountedInTensor, {"seen": []}),
 ]
 
@@ -283,6 +308,19 @@ class CountsInPython(Attributes):
         return super().forward(x) * self.calls
 
 
+class RemembersHowLoud(Attributes):
+    """A number that equal calls leave alone, and other values do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x) * (2 if self.peak > 3 else 1)
+        self.peak = int(3 * x.abs().max())
+        return y
+
+
 class RunsInTwoWays(Attributes):
     """The first call does something that no later one does."""
 
@@ -324,6 +362,7 @@ class LeftFromTraining(Attributes):
     ("make", "message"),
     [
         (CountsInPython, r"must be tensors of one size to be exported, self\.calls is not"),
+        (RemembersHowLoud, r"must be tensors of one size to be exported, self\.peak is not"),
         (RunsInTwoWays, r"must start a sequence from h = 0, c = 0 "),
         (Grows, r"tensors of one size to be exported, self\.past is \[2, 6, 3\] and then \[2, 12"),
         (StartsAtRandom, r"must start a sequence from h = 0 "),
