@@ -19,6 +19,7 @@ from torch.fx import Interpreter, Node
 from rnn_edge.capture.choices import Choice, Sides
 from rnn_edge.capture.decisions import DECIDED
 from rnn_edge.capture.rolling.keeping import KEEP
+from rnn_edge.capture.values import is_known_at_run_time
 
 _ATEN = torch.ops.aten
 _CUTTING = (_ATEN.slice.Tensor,)  # of neighbouring elements
@@ -277,12 +278,10 @@ class _Run(Interpreter):
             return self._run_guarded(n, guard)
         if n.target is not _ATEN.view.default:
             return super().run_node(n)
-        try:
-            return super().run_node(n)
-        except (RuntimeError, ValueError):
-            # Memory is in another order now.
-            args, kwargs = self.fetch_args_kwargs_from_env(n)
-            return _ATEN.reshape.default(*args, **kwargs)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        # Memory may be in another order now, which tracing cannot tell for these sizes.
+        moved = any(map(is_known_at_run_time, args[0].shape))
+        return _ATEN.reshape.default(*args, **kwargs) if moved else super().run_node(n)
 
     def _holds(self, choice: Choice | Node) -> Any:
         """1 or 0, symbolic."""

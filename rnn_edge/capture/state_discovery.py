@@ -25,9 +25,9 @@ from rnn_edge.capture.kept_state import (
     StateSlot,
     Unread,
 )
-from rnn_edge.capture.settled_numbers import settle_numbers
 from rnn_edge.capture.preparation import copy_module
 from rnn_edge.capture.program import trace_at_example
+from rnn_edge.capture.settled_numbers import settle_numbers
 from rnn_edge.capture.snapshots import (
     HeldValue,
     Snapshot,

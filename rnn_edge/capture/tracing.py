@@ -15,6 +15,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from rnn_edge.capture.arguments import Arguments, resize
 from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
 from rnn_edge.capture.builtin_calls import StandIns
+from rnn_edge.capture.complex_parts import RealForward, can_be_real, refuse_complex_arguments
 from rnn_edge.capture.decisions import Decisions
 from rnn_edge.capture.fixing import FixedAxesError, StopWhereFixed
 from rnn_edge.capture.interception import Interception
@@ -98,7 +99,17 @@ def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def export_at(
     flat: nn.Module, arguments: Arguments, sizes: Mapping[str, int], dynamic: Collection[str]
 ) -> ExportedProgram:
-    """``flat`` at ``sizes``; with both ways where it took one of two by a value."""
+    """``flat`` at ``sizes``: in real numbers, with both ways of each branch on a value."""
+    exported = _export_ways(flat, arguments, sizes, dynamic)
+    if not can_be_real(exported):
+        return exported
+    refuse_complex_arguments(arguments)
+    return _export_once(RealForward(exported, flat), arguments, sizes, dynamic)
+
+
+def _export_ways(
+    flat: nn.Module, arguments: Arguments, sizes: Mapping[str, int], dynamic: Collection[str]
+) -> ExportedProgram:
     if not isinstance(flat, FlatForward):
         return _export_once(flat, arguments, sizes, dynamic)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collection import (
     attention,
     cells,
+    complex_states,
     containers,
     convolutional,
     decoders,
@@ -51,7 +52,7 @@ FAMILIES: dict[str, list[Case]] = {
     "real_structures": real_structures.CASES,
     "real_idioms": real_idioms.CASES,
     "modern_cells": modern_cells.CASES,
-    "state_space": [*state_space.CASES, *linear_attention.CASES],
+    "state_space": [*state_space.CASES, *linear_attention.CASES, *complex_states.CASES],
 }
 
 CASES: dict[str, Case] = {

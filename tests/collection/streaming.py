@@ -110,6 +110,7 @@ _WHOLE = (
 )
 _PAIRS = (
     "attention-CausalAttention",
+    "state_space-DiagonalKernel",
     "real_text-SelfMatching",
     "state_space-RetentionParallel",
     "real_agents-Relational",
