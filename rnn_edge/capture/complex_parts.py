@@ -16,7 +16,7 @@ from torch.fx import Interpreter, Node
 
 from rnn_edge.capture.arguments import Arguments
 from rnn_edge.capture.complex_rules import RULES, Pair, apply_to_both, is_linear
-from rnn_edge.capture.rolling.steps import make_functional
+from rnn_edge.capture.rolling.functional import decompose_writes
 from rnn_edge.errors import ExportError
 
 
@@ -62,7 +62,7 @@ class RealForward(nn.Module):
     def __init__(self, exported: ExportedProgram, traced: nn.Module) -> None:
         super().__init__()
         self.module = traced.get_submodule("module")
-        self._exported = make_functional(exported)
+        self._exported = decompose_writes(exported)
         # Constants of the program: what is traced after this one knows the module's own weights.
         self._parts = {
             name: Pair(tensor.detach().real.clone(), tensor.detach().imag.clone())
