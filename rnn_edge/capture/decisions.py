@@ -23,7 +23,7 @@ from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
 from rnn_edge.capture.namespaces import StandInsNeededError, needs_stand_ins
-from rnn_edge.code_line import CodeLine, is_foreign
+from rnn_edge.code_line import CodeLine, find_code_lines, is_foreign
 
 _BRANCH = re.compile(r"\b(if|elif)\b")
 _ASSERTION = re.compile(r"^assert\b")
@@ -97,6 +97,15 @@ class Decisions:
         self.taken.append(line)
         DECIDED(holds if way else 1 - holds)
         return way
+
+    def find_refusing(self, error: Exception) -> CodeLine | None:
+        """The line ``if length < 1:`` right above the ``raise`` that ``error`` comes from."""
+        lines = find_code_lines(error.__cause__, is_foreign) if error.__cause__ else []
+        if not lines or not self.taken or not lines[0].text.startswith("raise "):
+            return None
+        last, raised = self.taken[-1], lines[0]
+        is_below = last.path == raised.path and last.number + 1 == raised.number
+        return last if is_below and self.ways.get(last, True) else None
 
 
 def _find_asking(frame: FrameType | None) -> FrameType | None:

@@ -113,13 +113,22 @@ def _export_ways(
     if not isinstance(flat, FlatForward):
         return _export_once(flat, arguments, sizes, dynamic)
 
+    refusing: dict[CodeLine, bool] = {}
+
     def trace_with(ways: Mapping[CodeLine, bool] | None) -> tuple[ExportedProgram, list[CodeLine]]:
         while True:
-            flat.decisions = Decisions(ways) if ways is not None else None
+            flat.decisions = Decisions({**ways, **refusing}) if ways is not None else None
             try:
                 exported = _export_once(flat, arguments, sizes, dynamic)
             except StandInsNeededError as needed:
                 flat.stand_ins.add(needed.names)
+                continue
+            except ExportError as error:
+                line = flat.decisions.find_refusing(error) if flat.decisions else None
+                if line is None or line in refusing:
+                    raise
+                # A graph raises no errors: the other way is the only one.
+                refusing[line] = False
                 continue
             return exported, flat.decisions.taken if flat.decisions else []
 

@@ -13,7 +13,7 @@ from rnn_edge.errors import ExportError
 
 
 class Undecided(nn.Module):
-    """Branches on a tensor and on a number, one writes in place; an assertion about values."""
+    """Branches on a tensor and on a number, one writes in place; two checks of values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,6 +21,8 @@ class Undecided(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         assert lengths.max() <= x.size(1)
+        if lengths.min() < 1:
+            raise ValueError("rows must have a step")
         y, _ = self.core(x)
         if x.sum() > 0:
             y = -y
