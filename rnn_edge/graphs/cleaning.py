@@ -8,6 +8,7 @@ from onnxscript import optimizer
 from onnxscript.rewriter import RewritePass
 
 from rnn_edge.graphs.double_convolutions import ComposeDoubleConvolutions
+from rnn_edge.graphs.double_norms import ComposeDoubleNorms
 from rnn_edge.graphs.flag_choices import ReplaceFlagChoices
 from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls
 from rnn_edge.graphs.reduced_axes import CountAxesFromFront
@@ -28,7 +29,10 @@ def clean(model: ir.Model) -> None:
     # Each use of the lengths casts them, each packing reads the same sizes again.
     common.CommonSubexpressionEliminationPass()(model)
     replaced = ReplaceFlagChoices()(model).modified
-    if ComposeDoubleConvolutions()(model).modified or replaced:
+    composed = [
+        pass_(model).modified for pass_ in (ComposeDoubleConvolutions(), ComposeDoubleNorms())
+    ]
+    if any(composed) or replaced:
         common.NameFixPass()(model)
     _optimize(model)
     ReplaceHalfMatMuls()(model)
