@@ -100,6 +100,8 @@ _WHOLE = (
     "loops-PointerDecoder",
     "packing-MaskUpToItem",
     "packing-MaskUnlessFull",
+    "real_idioms-MaskedByHand",
+    "real_idioms-FlaggedByHand",
     "decoders-PointerNetwork",
     "forecasting-NormalizedForecast",
     "real_vision-LRCN",
