@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rnn_edge.bundle import Bundle, refuse_foreign_folder, write_bundle
 from rnn_edge.contract import AxisLimits, Contract, Decoder, FrontEnd
 from rnn_edge.describing import MODEL_FILE, Description, describe, merge_limits
-from rnn_edge.errors import ExportError, InputError
+from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.exported import Exported, graphs_of
 from rnn_edge.extras import import_extra
 from rnn_edge.generating import add_generator
@@ -85,7 +85,11 @@ def export(
         graph, place = describe(captured, description), Path(staging)
         save_graph(captured.model, graph, place / MODEL_FILE)
         session = _open(place / MODEL_FILE)
-        parity = verify_against_module(session, module, captured.arguments)
+        try:
+            parity = verify_against_module(session, module, captured.arguments)
+        except VerificationError as error:
+            # A side of a branch that was not followed is why, most often.
+            raise (ExportError(captured.branches[0]) if captured.branches else error) from None
         graph = replace(graph, axes=merge_limits(parity.limits, description.limits))
         graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
         original = (module, captured.arguments, parity.cases)

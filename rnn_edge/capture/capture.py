@@ -25,7 +25,7 @@ from rnn_edge.capture.roles import Role, find_roles
 from rnn_edge.capture.silence import quiet_logger
 from rnn_edge.capture.state_discovery import find_kept_state
 from rnn_edge.capture.tracing import FlatForward
-from rnn_edge.code_line import CodeLine, is_foreign
+from rnn_edge.code_line import CodeLine, is_foreign, shorten
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean
 
@@ -43,12 +43,14 @@ class Capture:
 
     ``write_out`` gives the same graph with loops of fixed length written out step by step, which
     follows a stream where those loops do not; None where there are no such loops.
+    ``branches`` tells of every branch by a size, what to do where it is not right on all sides.
     """
 
     model: ir.Model
     arguments: Arguments
     roles: Mapping[str, Role]
     write_out: Callable[[], ir.Model] | None = None
+    branches: tuple[str, ...] = ()
 
 
 def capture(
@@ -77,7 +79,16 @@ def capture(
         if program.written_out
         else None
     )
-    return Capture(model, arguments, roles, write_out)
+    return Capture(model, arguments, roles, write_out, _tell_branches(module, program))
+
+
+def _tell_branches(module: nn.Module, program: Program) -> tuple[str, ...]:
+    return tuple(
+        f"{type(module).__name__}.forward must do the same at every size of {choice.axis!r} to be "
+        f"exported, got a branch by it in `{shorten(choice.line.text, 80)}` at {choice.line}. "
+        "Write all sides as one: F.pad() by 0 adds nothing, by less it cuts."
+        for choice in program.choices
+    )
 
 
 def _make_model(

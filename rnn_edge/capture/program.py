@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -45,6 +45,7 @@ class Program:
     output_names: tuple[str, ...]
     symbols: Mapping[str, str]
     written_out: Program | None = None
+    choices: tuple[Choice, ...] = ()
 
 
 def trace(module: nn.Module, arguments: Arguments) -> Program:
@@ -69,6 +70,7 @@ def trace(module: nn.Module, arguments: Arguments) -> Program:
 def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Program:
     output_names: list[str] = []
     flat = FlatForward(module, arguments, lambda names: _set(output_names, names))
+    choices: list[Choice] = []
     with skipping_size_checks(module):
         exported, fixed = _export_until_fixed(flat, arguments, sizes)
         candidates: list[RolledForward] = []
@@ -76,13 +78,15 @@ def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Pr
             *candidates, safest = _roll(flat, arguments, sizes, fixed, exported)
             exported = export_at(safest, arguments, sizes, set(sizes))
         else:
+            choices = find_choices(exported, _match_symbols(exported, arguments))
             joined = _join_sides(exported, flat, arguments, sizes, set(sizes))
             if joined is not None:
                 exported = joined
             elif may_repeat(exported):
                 candidates = _roll_repeats(flat, arguments, sizes)
+        symbols = _name_symbols(exported, arguments)
         names = tuple(output_names)
-        program = Program(exported, arguments, names, _name_symbols(exported, arguments))
+        program = Program(exported, arguments, names, symbols, choices=tuple(choices))
         for candidate in candidates:
             smaller = _export_smaller(candidate, program, sizes)
             if smaller is not None:
@@ -240,7 +244,7 @@ def _export_smaller(
         return None
     if count_nodes(exported) >= count_nodes(written_out.exported):
         return None
-    return Program(exported, arguments, written_out.output_names, symbols, written_out)
+    return replace(written_out, exported=exported, symbols=symbols, written_out=written_out)
 
 
 def find_fixed_axes(
