@@ -93,8 +93,6 @@ _AXES = (
     "real_structures-HierarchicalAttention",
 )
 _WHOLE = (
-    "real_idioms-MaskedByHand",
-    "real_idioms-FlaggedByHand",
     "loops-ThereAndBack",
     "loops-Ponder",
     "loops-PointerDecoder",
