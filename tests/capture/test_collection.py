@@ -123,6 +123,10 @@ def cut(
             }
 
 
+def test_every_module_has_a_name_of_its_own() -> None:
+    assert len(CASES) == sum(map(len, FAMILIES.values()))
+
+
 def test_what_fails_and_what_is_refused_are_cases() -> None:
     assert {*FAILING, *REFUSED, *TIME_AXES} <= CASES.keys()
 

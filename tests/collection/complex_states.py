@@ -12,7 +12,7 @@ F, N = 4, 5
 X = floats("batch", "sequence", F)
 
 
-class LinearRecurrentUnit(nn.Module):
+class ComplexRecurrentUnit(nn.Module):
     """A complex diagonal state in a loop, complex weights, the real part of the output."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Rotations(nn.Module):
 
 
 CASES = [
-    Case(LinearRecurrentUnit, (X,)),
+    Case(ComplexRecurrentUnit, (X,)),
     Case(DiagonalKernel, (X,)),
     Case(Rotations, (X,)),
 ]

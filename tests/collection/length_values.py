@@ -139,7 +139,7 @@ class Subsampled(nn.Module):
         return y, torch.tensor(ilens)
 
 
-class PaddedRows(Encoder):
+class PaddedRowByRow(Encoder):
     """Rows cut to their lengths and padded again."""
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class LongestOfList(Encoder):
         return self.rnn(x[:, :longest])[0]
 
 
-class SortedByHand(Encoder):
+class SortedLikeRows(Encoder):
     """sorted(lengths) for rows that come sorted."""
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -229,11 +229,11 @@ CASES = [
     Case(EvenSteps, BOTH),
     Case(DroppedOddStep, BOTH),
     Case(Subsampled, BOTH),
-    Case(PaddedRows, BOTH),
+    Case(PaddedRowByRow, BOTH),
     Case(SortedLengths, BOTH),
     Case(SumOfLengths, BOTH),
     Case(LongestOfList, BOTH),
-    Case(SortedByHand, (X, FALLING)),
+    Case(SortedLikeRows, (X, FALLING)),
     Case(RowsOneByOne, BOTH),
     Case(ReversedRows, BOTH),
     Case(FullOrNot, BOTH),

@@ -142,7 +142,7 @@ REFUSED = {
     **dict.fromkeys(_LAST_STEP, "brings a result of the whole sequence to every step"),
     "layers-MirroredRows": "which rows of a state are of one sequence must be known",
     "packing-DroppedOddStep": "its rows end before the sequence does",
-    "packing-PaddedRows": "where it starts and ends is computed from values",
+    "packing-PaddedRowByRow": "where it starts and ends is computed from values",
     "packing-LongestOfList": "where it starts and ends is computed from values",
     "packing-FullOrNot": "how much it pads must be known",
     "convolutional-EncoderWithUpsampling": "its last window reaches beyond the sequence",
