@@ -8,6 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
+from rnn_edge.graphs.double_replacement import take_the_place
+
 _END = 2**63 - 1
 
 
@@ -67,7 +69,7 @@ def _replace(node: ir.Node, weight: np.ndarray) -> None:
     if bias is not None:
         found = tape.op("Add", [found, bias])
     found = tape.op("Transpose", [found], {"perm": [0, rank + 1, *range(1, rank + 1)]})
-    _take_the_place(node, tape, found)
+    take_the_place(node, tape, found)
 
 
 def _numbers(node: ir.Node, name: str, default: list[int]) -> list[int]:
@@ -113,16 +115,3 @@ def _multiply(tape: Tape, x: ir.Value, weight: np.ndarray, groups: int) -> ir.Va
         part = x if groups == 1 else tape.op("Slice", [x, *(_constant(tape, n) for n in ends)])
         parts.append(tape.op("MatMul", [part, matrix]))
     return parts[0] if groups == 1 else tape.op("Concat", parts, {"axis": -1})
-
-
-def _take_the_place(node: ir.Node, tape: Tape, found: ir.Value) -> None:
-    (output,), graph = node.outputs, node.graph
-    assert graph is not None
-    for made in tape.nodes:
-        for value in made.outputs:
-            value.dtype = value.dtype or ir.DataType.DOUBLE
-            value.name = None
-    found.type, found.shape = output.type, output.shape
-    ir.convenience.replace_nodes_and_values(
-        graph, node, [node], list(tape.nodes), [output], [found]
-    )

@@ -6,6 +6,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
+from rnn_edge.graphs.double_replacement import take_the_place
+
 _DEFAULT_EPSILON = 1e-5
 
 
@@ -53,23 +55,10 @@ def _replace(node: ir.Node) -> None:
         found = tape.op("Mul", [found, weight])
     if bias is not None:
         found = tape.op("Add", [found, bias])
-    _take_the_place(node, tape, found)
+    take_the_place(node, tape, found)
 
 
 def _constant(tape: Tape, value: np.ndarray | np.float64) -> ir.Value:
     made = tape.op("Constant", [], {"value": ir.tensor(np.asarray(value))})
     made.dtype = ir.DataType.INT64 if np.asarray(value).dtype == np.int64 else ir.DataType.DOUBLE
     return made
-
-
-def _take_the_place(node: ir.Node, tape: Tape, found: ir.Value) -> None:
-    output, graph = node.outputs[0], node.graph
-    assert graph is not None
-    for made in tape.nodes:
-        for value in made.outputs:
-            value.dtype = value.dtype or ir.DataType.DOUBLE
-            value.name = None
-    found.type, found.shape = output.type, output.shape
-    ir.convenience.replace_nodes_and_values(
-        graph, node, [node], list(tape.nodes), [output], [found]
-    )

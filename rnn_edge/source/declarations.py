@@ -187,7 +187,7 @@ def _arrange(
         raise InputError(
             f"the inputs must fit forward({', '.join(signature.parameters)}) of "
             f"{type(module).__name__}, got: {error}. "
-            "Declare one --input for each parameter without a default."
+            "Name its parameters; those without a default need an --input each."
         ) from None
     bounds = {d.name: (0.0, float(d.bound - 1)) for d in tensors if d.bound is not None}
     return Examples(tuple(args), values, axes, bounds)
