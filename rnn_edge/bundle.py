@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rnn_edge.contract import Contract, GraphContract
-from rnn_edge.errors import BundleError
+from rnn_edge.errors import BundleError, InputError
 
 FORMAT = "rnn-edge-bundle"
 FORMAT_VERSION = 1
@@ -74,6 +74,20 @@ class Bundle:
     def golden_sets(self) -> list[Path]:
         """The folders of golden inputs and outputs, in order."""
         return golden_sets_in(self.path)
+
+
+def open_source(source: Bundle | str | Path) -> Bundle | Path:
+    """A bundle, loaded and checked, or the path of a lone file; InputError where neither is."""
+    if isinstance(source, Bundle):
+        return source
+    path = Path(source)
+    if path.is_dir():
+        return Bundle.load(path)
+    if not path.is_file():
+        raise InputError(
+            f"{path} must be a bundle folder or an .onnx file, it is not there. Correct the path."
+        )
+    return path
 
 
 def golden_sets_in(folder: Path) -> list[Path]:

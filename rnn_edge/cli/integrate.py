@@ -41,8 +41,8 @@ def integrate(bundle: Path, host: str, output: Path | None, int8: bool, as_json:
 
     Example: rnn-edge integrate exported/sine --host c99 -o sine-c99
     """
+    from rnn_edge.bundle import open_source
     from rnn_edge.integration import integrate as write_program
-    from rnn_edge.integration.integration import open_source
 
     options: dict[str, Any] = {"int8": True} if int8 else {}
     if int8 and host not in ("c99", "rust", "java"):

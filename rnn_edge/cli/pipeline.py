@@ -62,7 +62,8 @@ def pipeline(
     said = read_decoder(decoder, labels, before)
     if said is None:
         raise click.UsageError("what FILE gives must be known: give --labels, or --decoder.")
-    say(f"Putting front end and decoder around {file} and comparing the answers ...")
+    if file.exists():
+        say(f"Putting front end and decoder around {file} and comparing the answers ...")
     found = derive_pipeline(
         file,
         output,

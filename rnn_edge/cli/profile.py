@@ -162,12 +162,7 @@ def profile(
         raise click.UsageError(
             "--chunks, --streams, --engine, --frame-rate, --deadline go with --stream."
         )
-    if (module is None and "torch" in (against or ())) or (
-        module is not None and not {"torch", "stock"} & {*(against or ())}
-    ):
-        raise click.UsageError("--against torch and --module SOURCE go together; give both.")
-    if module is None and weights is not None:
-        raise click.UsageError("--weights goes with --module; give it too.")
+    _check_original(against, module, weights)
     from rnn_edge.profiling import profile as measure
 
     if plot is not None:
@@ -181,6 +176,22 @@ def profile(
     original = open_module(module, weights) if module is not None and own else module
     with quiet_forward(module), _progress() as progress:
         result = measure(bundle, against=against, module=original, progress=progress, **measurement)
+    _report(result, plot, as_json)
+
+
+def _check_original(
+    against: tuple[str, ...] | None, module: Path | None, weights: Path | None
+) -> None:
+    """The original is given where an engine makes use of it, and nowhere else."""
+    if (module is None and "torch" in (against or ())) or (
+        module is not None and not {"torch", "stock"} & {*(against or ())}
+    ):
+        raise click.UsageError("--against torch and --module SOURCE go together; give both.")
+    if module is None and weights is not None:
+        raise click.UsageError("--weights goes with --module; give it too.")
+
+
+def _report(result: Profile, plot: Path | None, as_json: bool) -> None:
     if plot is not None:
         from rnn_edge.profiling.histogram import save_histogram
 

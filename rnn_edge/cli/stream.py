@@ -51,7 +51,8 @@ def stream(
     """
     from rnn_edge.stream_file import derive_stream
 
-    say(f"Deriving the stream graph of {file} and comparing it in chunks ...")
+    if file.exists():
+        say(f"Deriving the stream graph of {file} and comparing it in chunks ...")
     found = derive_stream(
         file, output, axis=axis, batch=batch, states=dict(states), frame_rate=frame_rate
     )

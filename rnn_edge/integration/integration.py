@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rnn_edge.bundle import MANIFEST, Bundle
+from rnn_edge.bundle import Bundle, open_source
 from rnn_edge.errors import InputError, IntegrationError
 from rnn_edge.folder import replace_folder
 from rnn_edge.integration.record import read_record, refuse_other_content, write_record
@@ -68,21 +68,6 @@ def integrate(
             "Choose another folder."
         ) from None
     return Integration(target, host, tuple(read_record(target)["files"]), about)
-
-
-def open_source(source: Bundle | str | Path) -> Bundle | Path:
-    """A bundle, loaded and checked, or the path of a lone file."""
-    if isinstance(source, Bundle):
-        return source
-    path = Path(source)
-    if path.is_dir():
-        return Bundle.load(path)
-    if not path.is_file():
-        raise InputError(
-            f"source must be a bundle or an .onnx file, {path} is not there. "
-            f"Give a folder with a {MANIFEST}."
-        )
-    return path
 
 
 def require_bundle(source: Bundle | Path, host: str) -> Bundle:

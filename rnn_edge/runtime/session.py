@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_edge.bundle import Bundle
+from rnn_edge.bundle import Bundle, open_source
 from rnn_edge.contract import METADATA_KEY, Contract, GraphContract, TensorSpec
 from rnn_edge.errors import ContractError, InputError
 from rnn_edge.runtime.feed import Feed
@@ -58,7 +58,8 @@ class Session:
         options: Sequence[str] | None = None,
         trusted: bool = False,
     ) -> None:
-        self.bundle = _open_bundle(source)
+        opened = open_source(source)
+        self.bundle = opened if isinstance(opened, Bundle) else None
         tuned = read_tuning(self.bundle) if self.bundle and provider == "cpu" else Tuning()
         threads = tuned.threads if threads is None else threads
         groups = tuned.groups if groups is None else groups
@@ -119,19 +120,6 @@ class Session:
     def run_named(self, *arrays: Any) -> dict[str, np.ndarray]:
         """As ``run``, the outputs by name."""
         return dict(zip(self._output_names, self.run(*arrays), strict=True))
-
-
-def _open_bundle(source: Bundle | str | Path) -> Bundle | None:
-    if isinstance(source, Bundle):
-        return source
-    path = Path(source)
-    if path.is_dir():
-        return Bundle.load(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path} must be a bundle folder or an .onnx file, it is not there. Correct the path."
-        )
-    return None
 
 
 def _own_contract(native: Any, metadata: Mapping[str, str], path: Path) -> GraphContract:
