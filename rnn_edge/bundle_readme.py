@@ -181,7 +181,8 @@ def _front_end(contract: Contract) -> list[str]:
         case AudioFrontEnd() as front_end:
             return [
                 f"Sound: samples of one channel from -1 to 1, {front_end.rate} a second; resample "
-                "other rates, mix several channels down. The graph computes the features."
+                "other rates, mix several channels down. The graph computes the features"
+                f"{f', `{front_end.features}`' if front_end.features else ''}."
             ]
     return []
 

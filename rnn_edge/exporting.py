@@ -16,7 +16,9 @@ from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.exported import Exported, graphs_of
 from rnn_edge.extras import import_extra
 from rnn_edge.generating import add_generator
+from rnn_edge.hearing import put_hearing
 from rnn_edge.pipelining import add_pipeline
+from rnn_edge.sound_features import SoundFeatures
 from rnn_edge.streaming import StreamWish, add_stream, save_graph
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def export(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     meanings: Mapping[str, str] | None = None,
     task: str | None = None,
-    front_end: FrontEnd | None = None,
+    front_end: FrontEnd | SoundFeatures | None = None,
     decoder: Decoder | None = None,
     stream: bool | Literal["auto"] = "auto",
     time_axis: str | None = None,
@@ -64,6 +66,10 @@ def export(
     pipeline.onnx is written, which takes what an app has and gives what a person reads; texts as
     strings, or with ``portable`` as int32 code points, for standard operators alone.
 
+    With SoundFeatures as ``front_end``, ``module`` reads features and maybe the frames of each row,
+    and the graphs read ``samples`` [batch, sequence] and maybe ``lengths``: ``args`` are those of
+    ``module``, names of inputs and axes those of the graphs, ``axes`` is left aside.
+
     Raises ExportError when the module cannot be expressed, VerificationError when the graph does
     not give its answers at other sizes, StreamError when it cannot run in chunks as asked; then
     nothing is written, and what is at ``out_dir`` stays.
@@ -77,6 +83,14 @@ def export(
 
     refuse_foreign_folder(Path(out_dir))
     wish = StreamWish(stream, time_axis, frame_rate)
+    if isinstance(front_end, SoundFeatures):
+        heard = put_hearing(front_end, module, args, kwargs, decoder)
+        module, args, kwargs, axes = heard.module, heard.args, None, heard.axes
+        front_end, decoder, limits = (
+            heard.front_end,
+            heard.decoder,
+            {**heard.limits, **(limits or {})},
+        )
     description = Description(states or {}, limits or {}, bounds or {}, meanings or {})
     module = prepare(module, args, kwargs)
     # Passes over graphs keep state of their own too: one export at a time, from end to end.

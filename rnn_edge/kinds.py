@@ -66,10 +66,12 @@ class ImageFrontEnd:
 class AudioFrontEnd:
     """Samples of one channel, from -1 to 1, ``rate`` of them a second.
 
-    The graph itself computes features. Sound of another rate must be resampled before.
+    The graph itself computes features; ``features`` says which, where they were put in front of a
+    module that reads features. Sound of another rate must be resampled before.
     """
 
     rate: int
+    features: str | None = None
     kind: str = "audio"
 
 

@@ -75,7 +75,7 @@ def derive_pipeline(
             if isinstance(decoder, CtcDecoder):
                 decoder = replace(decoder, stride=front_end.hop)
             model, graph = heard.model, heard.contract
-            front_end = AudioFrontEnd(front_end.rate)
+            front_end = AudioFrontEnd(front_end.rate, front_end.text)
         elif front_end is None:
             front_end = plain_front_end(graph, path)
         draft = Path(staging) / path.name

@@ -5,12 +5,17 @@ The one place that knows the formula; modules and graphs take their constants fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from rnn_edge.errors import InputError
 
+LOG_MEL, MFCC, BYTES = "log-mel", "mfcc", "bytes"
+_WHOLE = ("n_mels", "window", "hop", "n_fft", "padding", "lifter")
+_DECIMAL = ("low", "high", "floor")
+_COEFFICIENTS = "n_mfcc"
 # The log-probability of what a frame behind the end of a row does not say.
 NEVER = -100.0
 
@@ -70,6 +75,18 @@ class SoundFeatures:
         """Samples that the first frame needs."""
         return max(1, self.window - self.padding)
 
+    @property
+    def text(self) -> str:
+        """What read_sound_features() reads these from."""
+        kind = LOG_MEL if self.n_mfcc is None else MFCC
+        told = [
+            f"{field.name}={value!r}"
+            for field in fields(self)
+            for value in [getattr(self, field.name)]
+            if field.name != "rate" and value != field.default
+        ]
+        return ",".join([f"{kind}:{self.rate}", *told])
+
     def basis(self) -> np.ndarray:
         """float64[2 * bins, window]: weighted cosines, then sines, of the transform."""
         steps = np.arange(self.window)
@@ -96,6 +113,33 @@ class SoundFeatures:
         if self.lifter:
             found = found * (1 + self.lifter / 2 * np.sin(np.pi * orders / self.lifter))
         return np.asarray(found)
+
+
+def read_sound_features(text: str) -> SoundFeatures:
+    """``log-mel:16000,n_mels=40,window=400`` or ``mfcc:16000,n_mfcc=13``. Raises InputError."""
+    kind, _, rest = text.partition(":")
+    rate, *pairs = rest.split(",")
+    options: dict[str, Any] = {_COEFFICIENTS: 13} if kind == MFCC else {}
+    known = {_COEFFICIENTS, *_WHOLE, *_DECIMAL} if kind == MFCC else {*_WHOLE[:5], *_DECIMAL}
+    try:
+        for pair in pairs:
+            name, _, value = pair.partition("=")
+            if name not in known:
+                raise ValueError
+            options[name] = float(value) if name in _DECIMAL else int(value)
+        positive = (_COEFFICIENTS, *_WHOLE[:4])
+        if kind not in (LOG_MEL, MFCC) or min(options.get(name, 1) for name in positive) < 1:
+            raise ValueError
+        if min(int(rate), 1 + options.get("padding", 0), 1 + options.get("lifter", 0)) < 1:
+            raise ValueError
+    except ValueError:
+        raise InputError(
+            f"a front end must be {BYTES}, {LOG_MEL}:RATE with "
+            f"{', '.join((*_WHOLE[:5], *_DECIMAL))}, or "
+            f"{MFCC}:RATE with {_COEFFICIENTS} and lifter too, such as "
+            f"log-mel:16000,n_mels=40,window=400,hop=160, got {text!r}. Correct it."
+        ) from None
+    return SoundFeatures(int(rate), **options)
 
 
 def _mel(hertz: float) -> float:

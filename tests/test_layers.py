@@ -25,7 +25,7 @@ LEVELS: list[set[str]] = [
     {"capture", "tasks"},
     {"verification", "checkpoint", "source"},
     {"profiling", "training", "streaming"},
-    {"generating", "pipelining", "describing"},
+    {"generating", "pipelining", "describing", "hearing"},
     {"exported"},
     {"exporting", "stream_file", "pipeline_file", "integration", "quantization"},
     {"cli"},

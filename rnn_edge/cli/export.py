@@ -140,17 +140,13 @@ def _export_module(
     options: dict[str, Any],
 ) -> Bundle:
     from rnn_edge.exporting import export as export_module
-    from rnn_edge.sound_features import SoundFeatures
-    from rnn_edge.source.descriptions import put_sound_features, read_decoder, read_front_end
+    from rnn_edge.source.descriptions import read_decoder, read_front_end
 
     front_end = read_front_end(options.pop("front_end"), options.pop("vocab"))
     said = read_decoder(options.pop("decoder"), options.pop("labels"), front_end)
     module = open_module(source, weights)
     say(_ANNOUNCEMENT.format(source))
     with quiet_forward(source):
-        if isinstance(front_end, SoundFeatures):
-            placed, given = put_sound_features(front_end, module, inputs, said)
-            return export_module(placed, given.pop("args"), target, **given, **options)
         examples = make_examples(module, inputs)
         return export_module(
             module,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnn_edge.contract import CtcDecoder, Decoder
 from rnn_edge.sound_features import NEVER, SoundFeatures
 
 
@@ -93,3 +94,11 @@ class OnSamples(nn.Module):
         silence = torch.where(labels == self.blank, 0.0, NEVER)
         first = torch.where((places < counts.unsqueeze(1)).unsqueeze(2), first, silence)
         return (first, *rest) if rest else first
+
+
+def put_on_samples(
+    features: SoundFeatures, module: nn.Module, reads_lengths: bool, decoder: Decoder | None
+) -> OnSamples:
+    """``module`` behind ``features``; ``decoder`` reads what it gives."""
+    blank = decoder.blank if isinstance(decoder, CtcDecoder) and reads_lengths else None
+    return OnSamples(SoundFeaturesModule(features), module, reads_lengths, blank)

@@ -18,8 +18,10 @@ from rnn_edge.capture.scripts import stand_in_for
 from rnn_edge.capture.state_discovery import find_kept_state
 from rnn_edge.contract import GraphContract
 from rnn_edge.errors import VerificationError
+from rnn_edge.models.log_mel import put_on_samples
 from rnn_edge.runtime import Session
 from rnn_edge.runtime.stream_graph import STREAM
+from rnn_edge.sound_features import read_sound_features
 from rnn_edge.verification.cases import Case
 from rnn_edge.verification.chunks import check_stream
 from rnn_edge.verification.consecutive import check_consecutive
@@ -124,6 +126,13 @@ def read_bundle_arguments(
     graph, module = bundle.graph(), unwrap(module)
     if isinstance(module, torch.jit.ScriptModule):
         module = stand_in_for(module)  # whose arguments have names
+    features = getattr(bundle.contract.front_end, "features", None)
+    if features is not None:
+        # What stands before it in the graph was no part of it.
+        reads_lengths = len(graph.inputs) > 1
+        known = read_sound_features(features)
+        module = put_on_samples(known, module, reads_lengths, bundle.contract.decoder)
+        args = kwargs = None
     if args is None and kwargs is None:
         kwargs = _golden_arguments(graph, bundle, module)
     module = prepare(module, args or (), kwargs)

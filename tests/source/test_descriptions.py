@@ -14,19 +14,20 @@ from torch import nn
 import rnn_edge
 from rnn_edge.cli.main import program
 from rnn_edge.contract import (
+    AudioFrontEnd,
     ByteFrontEnd,
     CtcDecoder,
     LabelDecoder,
     NextCharacterDecoder,
     TextDecoder,
 )
-from rnn_edge.errors import InputError
-from rnn_edge.models.log_mel import LogMel, Mfcc
+from rnn_edge.errors import InputError, VerificationError
+from rnn_edge.models.log_mel import LogMel, Mfcc, SoundFeaturesModule
+from rnn_edge.sound_features import SoundFeatures, read_sound_features
 from rnn_edge.source.descriptions import (
     read_decoder,
     read_entries,
     read_front_end,
-    read_sound_features,
     read_vocabulary,
 )
 
@@ -158,6 +159,33 @@ def test_a_module_of_features_takes_sound(place: Path) -> None:
             right = module(given, torch.tensor([len(features)])).softmax(1)[0]
         np.testing.assert_allclose(found["probabilities"][row], right, atol=2e-4)
         assert found["label"][row] == ("no", "maybe", "yes")[int(right.argmax())]
+    # What reads features is compared behind them.
+    assert rnn_edge.verify(bundle, module).cases
+    with torch.no_grad():
+        module.head.bias += 0.1
+    with pytest.raises(VerificationError, match="outside the recurrent layers"):
+        rnn_edge.verify(bundle, module)
+
+
+def test_objects_say_what_options_say(place: Path) -> None:
+    features = SoundFeatures(8000, n_mels=6, window=200, hop=80, low=20.5, padding=30)
+    examples = (torch.randn(2, 9, 6),)
+    rows = [("batch", "sequence", None)]
+    bundle = rnn_edge.export(
+        load("Each"), examples, "bundle", axes=rows, front_end=features, stream=True
+    )
+    front_end = bundle.contract.front_end
+    assert front_end == AudioFrontEnd(8000, features.text)
+    assert read_sound_features(features.text) == features
+    sound = torch.randn(1, 1000)
+    with torch.no_grad():
+        right = load("Each")(SoundFeaturesModule(features)(sound))
+    (found,) = rnn_edge.Session(bundle).run(sound.numpy())
+    np.testing.assert_allclose(found, right, atol=2e-4)
+    assert rnn_edge.verify(bundle, load("Each")).chunks is not None
+    for given in ((torch.randn(2, 9, 5),), (*examples, torch.randn(2, 9))):
+        with pytest.raises(InputError, match=r"float32\[batch, frames, 6\]"):
+            rnn_edge.export(load("Each"), given, "other", axes=rows, front_end=features)
 
 
 def test_what_is_heard_does_not_depend_on_other_sounds(place: Path) -> None:
