@@ -56,6 +56,7 @@ def describe(tensor: Tensor) -> dict[str, Any]:
         "element": kind.title(),
         "number": f"j{kind}",
         "array": f"j{kind}Array",
+        "frames_of": f"framesOf{tensor.c_name.title().replace('_', '')}",
     }
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from rnn_edge.bundle import Bundle
 from rnn_edge.c99.generation import Generated, Tensor, generate
-from rnn_edge.errors import IntegrationError
 from rnn_edge.integration.c99 import INT8_TOLERANCE, TOLERANCE
 from rnn_edge.integration.golden_frames import Frames, golden_frames
 from rnn_edge.integration.program import TEMPLATES, write_files
@@ -34,12 +33,6 @@ class Wrapping:
     @classmethod
     def of(cls, source: Bundle | Path, int8: bool) -> Wrapping:
         generated = generate(source, int8=int8)
-        if generated.starts:
-            raise IntegrationError(
-                "a stream must give the same number of frames each step for this host, "
-                f"{generated.name} gives fewer of {', '.join(generated.starts)} at first. "
-                "Use host c99 or c."
-            )
         if isinstance(source, Bundle):
             return cls(generated, golden_frames(source, generated), Words.of(source))
         return cls(generated, None, Words())
@@ -56,6 +49,8 @@ class Wrapping:
             "frames": made.frames,
             "inputs": [_Described(tensor, describe) for tensor in made.inputs],
             "outputs": [_Described(tensor, describe) for tensor in made.outputs],
+            # Those of which the first steps of a sequence give fewer frames.
+            "partial": [t.name for t in made.outputs if t.name in made.starts],
             "states": [_Described(tensor, describe) for tensor in made.states],
             "has_golden": self.frames is not None,
             "steps": 0 if self.frames is None else len(self.frames.starts),
@@ -101,10 +96,10 @@ def package_name(name: str, keywords: Collection[str]) -> str:
 
 
 def _numbers(frames: Frames) -> bytes:
-    """Starts, inputs, outputs with what is known of them, states: little-endian, back to back."""
+    """Starts, inputs, outputs with how much is known of them, states: little-endian, in turn."""
     arrays: list[Any] = [np.array(frames.starts), *frames.inputs]
     for array, sizes in zip(frames.outputs, frames.sizes, strict=True):
-        arrays += [array, np.array(sizes) > 0]
+        arrays += [array, np.array(sizes, np.int32)]
     arrays += frames.states
     return b"".join(
         np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes() for array in arrays
