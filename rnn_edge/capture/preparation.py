@@ -22,6 +22,7 @@ from rnn_edge.code_line import shorten
 from rnn_edge.errors import ExportError
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+_PROGRAMS = "torch.export."
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
@@ -74,6 +75,15 @@ def unwrap(module: Any) -> Any:
 
 
 def _refuse_unknown(module: Any) -> None:
+    if any(base.__module__.startswith(_PROGRAMS) for base in type(module).__mro__):
+        raise ExportError(
+            "what is exported must be a torch.nn.Module with its own forward(), got a program of "
+            "torch.export, which keeps the sizes of its examples. Export the module it comes from."
+        )
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        raise ExportError(
+            f"what is exported must be a torch.nn.Module, got the class {module.__name__}. Call it."
+        )
     if not isinstance(module, nn.Module):
         raise ExportError(
             f"what is exported must be a torch.nn.Module, got {type(module).__name__}. "

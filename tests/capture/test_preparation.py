@@ -166,6 +166,10 @@ def quantized() -> nn.Module:
     return net
 
 
+def program() -> torch.export.ExportedProgram:
+    return torch.export.export(Net().eval(), (torch.randn(2, 5, F),))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -174,6 +178,9 @@ def quantized() -> nn.Module:
         (lambda: Net().bfloat16(), r"self\.core\.weight_ih_l0 is bfloat16\. Call \.float\(\)"),
         (lambda: Net().to("meta"), r"self\.core\.weight_ih_l0 is on meta\. Call \.cpu\(\)"),
         (lambda: torch.relu, r"must be a torch\.nn\.Module, got builtin"),
+        (lambda: Net, r"must be a torch\.nn\.Module, got the class Net\. Call it\."),
+        (program, r"got a program of torch\.export, which keeps the sizes"),
+        (lambda: program().module(), r"got a program of torch\.export, which keeps the sizes"),
     ],
 )
 def test_what_cannot_be_taken_is_named(
