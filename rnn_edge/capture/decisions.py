@@ -125,7 +125,7 @@ _PASSING_ON = ("torch", "torch.fx.experimental.sym_node")
 
 
 def _as_number(environment: ShapeEnv, relation: sympy.Basic) -> Any:
-    """1 where ``relation`` between whole numbers holds, and 0 elsewhere; None for others."""
+    """1 where ``relation`` between numbers holds, and 0 elsewhere; None for what is none."""
     if isinstance(relation, (sympy.And, sympy.Or)):
         parts = [_as_number(environment, part) for part in relation.args]
         join = torch.sym_min if isinstance(relation, sympy.And) else torch.sym_max
@@ -136,13 +136,35 @@ def _as_number(environment: ShapeEnv, relation: sympy.Basic) -> Any:
     if not getattr(relation, "is_Relational", False):
         return None
     if not (relation.lhs.is_integer and relation.rhs.is_integer):
-        return None
+        return _compare_fractions(environment, relation)
     if relation.rel_op in ("==", "!="):
         apart = _compute(environment, relation.lhs - relation.rhs)
         differs = torch.sym_min(1, torch.sym_max(apart, -apart))
         return 1 - differs if relation.rel_op == "==" else differs
     excess = relation.gts - relation.lts + (0 if relation.rel_op in ("<", ">") else 1)
     return torch.sym_max(0, torch.sym_min(1, _compute(environment, excess)))
+
+
+_COMPARED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "<": torch.lt, "<=": torch.le, ">": torch.gt, ">=": torch.ge, "==": torch.eq, "!=": torch.ne,
+}  # fmt: skip
+
+
+def _compare_fractions(environment: ShapeEnv, relation: sympy.Basic) -> Any:
+    """In double precision, which is that of a number of Python."""
+    one, other = (
+        torch.scalar_tensor(_compute(environment, side), dtype=torch.float64)
+        for side in (relation.lhs, relation.rhs)
+    )
+    return _COMPARED[relation.rel_op](one, other).to(torch.int64).item()
+
+
+class _Arithmetic(PythonReferenceAnalysis):
+    """Numbers of Python, symbolic perhaps, with what torch's own leaves to sympy."""
+
+    @staticmethod
+    def trunc_to_int(x: Any, _: torch.dtype) -> Any:
+        return torch.sym_int(x)
 
 
 def _compute(environment: ShapeEnv, expression: sympy.Expr) -> Any:
@@ -152,6 +174,8 @@ def _compute(environment: ShapeEnv, expression: sympy.Expr) -> Any:
         symbol: environment.create_symintnode(
             symbol, hint=int(sizes[symbol]) if symbol in sizes else None
         )
+        if symbol.is_integer
+        else environment.create_symfloatnode(symbol, hint=None)
         for symbol in expression.free_symbols
     }
-    return sympy_interp(PythonReferenceAnalysis, values, expression)
+    return sympy_interp(_Arithmetic, values, expression)

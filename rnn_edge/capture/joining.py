@@ -207,19 +207,29 @@ class JoinedForward(nn.Module):
         self._guards = guards
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
+        run = _Run(self._exported, self._guards)
+        given = self._read_given(tensors)
+        returned: list[Tensor] = list(run.run(*given.values(), enable_io_processing=False))
+        return returned
+
+    def compute(self, node: Node, tensors: Sequence[Tensor]) -> Any:
+        """The value of ``node`` alone, a number."""
+        run = _Run(self._exported, self._guards)
+        run.env.update(self._read_given(tensors))
+        return run.compute(node)
+
+    def _read_given(self, tensors: Sequence[Tensor]) -> dict[Node, Any]:
+        """What every placeholder stands for."""
         signature = self._exported.graph_signature
         given = dict(zip(signature.user_inputs, tensors, strict=True))
         sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         constants = signature.inputs_to_lifted_tensor_constants
-        values = [
-            self._exported.constants[constants[node.name]] if node.name in constants
+        return {
+            node: self._exported.constants[constants[node.name]] if node.name in constants
             else operator.attrgetter(sources[node.name])(self) if node.name in sources
             else given[node.name]
             for node in self._exported.graph.nodes if node.op == "placeholder"
-        ]  # fmt: skip
-        run = _Run(self._exported, self._guards)
-        returned: list[Tensor] = list(run.run(*values, enable_io_processing=False))
-        return returned
+        }  # fmt: skip
 
 
 def join(sides: Sides, traced: nn.Module) -> JoinedForward | None:
@@ -287,18 +297,18 @@ class _Run(Interpreter):
         """1 or 0, symbolic."""
         if isinstance(choice, Node):
             (holds,) = choice.args
-            return self._compute(holds) if isinstance(holds, Node) else holds
+            return self.compute(holds) if isinstance(holds, Node) else holds
         found = _find_size(self._exported, choice)
         assert found is not None
         node, dim = found
         value = self.env[node]
         return choice.as_number(value if dim is None else value.shape[dim])
 
-    def _compute(self, node: Node) -> Any:
+    def compute(self, node: Node) -> Any:
         """The value of ``node``, a number, which may stand behind what asks for it."""
         if node not in self.env:
             for given in node.all_input_nodes:
-                self._compute(given)
+                self.compute(given)
             self.env[node] = super().run_node(node)
         return self.env[node]
 

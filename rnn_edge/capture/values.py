@@ -171,7 +171,7 @@ def as_places(index: Any) -> Any:
 
 
 def _is_value(item: Any) -> bool:
-    return is_known_at_run_time(item) or (isinstance(item, Tensor) and item.dim() == 0)
+    return is_known_at_run_time(item) or _is_single(item)
 
 
 def take_slice(
@@ -218,11 +218,17 @@ def make_tensor(
     """The stand-in for torch.tensor() and its kin, which make numbers of symbolic sizes."""
     if isinstance(data, ValueList):
         return data.tensor.to(dtype=dtype or torch.int64, device=device)
+    if isinstance(data, (list, tuple)) and data and all(map(_is_single, data)):
+        return torch.stack(list(data)).to(dtype=dtype, device=device)
     if isinstance(data, (list, tuple)) and data and _is_symbolic(data):
         numbers = [torch.scalar_tensor(number, dtype=dtype or torch.int64) for number in data]
         return torch.stack(numbers).to(device=device)
     given = {"dtype": dtype, "device": device, **kwargs}
     return make(data, **{name: value for name, value in given.items() if value is not None})
+
+
+def _is_single(item: Any) -> bool:
+    return isinstance(item, Tensor) and item.dim() == 0
 
 
 def _is_symbolic(data: Sequence[Any]) -> bool:
@@ -253,8 +259,11 @@ def set_items(x: Tensor, index: Any, value: Any) -> None:
     for place in places:
         dim = _find_axis(whole, place, target.dim())
         if isinstance(value, Tensor) and not _spreads(value, dim - target.dim()):
-            x[index] = value
-            return
+            filled = _fill_up(value, items[place], dim - target.dim(), target.shape[dim])
+            if filled is None:
+                x[index] = value
+                return
+            value = filled
         inside = _lies_between(items[place], target.shape[dim])
         chosen = chosen & inside.reshape(-1, *[1] * (target.dim() - dim - 1))
     value = value if isinstance(value, Tensor) else torch.scalar_tensor(value, dtype=x.dtype)
@@ -282,6 +291,15 @@ def _find_axis(whole: tuple[Any, ...], place: int, rank: int) -> int:
 def _spreads(value: Tensor, dim: int) -> bool:
     """Whether ``value`` is the same along axis ``dim``, counted from the end."""
     return value.dim() < -dim or statically_known_true(value.shape[dim] == 1)
+
+
+def _fill_up(value: Tensor, item: slice, dim: int, size: Any) -> Tensor | None:
+    """``value``, as long as only a run knows, with something behind it up to ``size``."""
+    if item.start not in (None, 0) or not is_known_at_run_time(value.shape[dim]):
+        return None
+    shape = list(value.shape)
+    shape[dim] = size
+    return torch.cat([value, value.new_zeros(shape)], dim).narrow(dim, 0, size)
 
 
 def _lies_between(item: slice, size: Any) -> Tensor:

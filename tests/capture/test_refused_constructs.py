@@ -36,7 +36,7 @@ class Tagger(nn.Module):
 
 def branch(y: Tensor) -> Tensor:
     if y.sum() > 0:
-        return y.sum((1, 2))
+        return y.sum(1)
     return y.amax((1, 2))
 
 

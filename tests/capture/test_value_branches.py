@@ -42,6 +42,27 @@ class Unequal(Undecided):
         return y.sum(1) if lengths.max() > 2 else y.amax((1, 2))
 
 
+class EitherWay(Undecided):
+    """Ways that have nothing in common, by a value with a fraction, by a part of one, by a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        level: float = x.abs().max().item()
+        if level > 2.5:
+            x = x / level
+        shown = torch.arange(x.size(1)) < lengths[:, None]
+        if shown.all():
+            y, _ = self.other(x)
+        else:
+            y, _ = self.core(x * shown.unsqueeze(2))
+        if int(lengths.float().mean() * 0.5) > 1:
+            y = torch.tanh(y)
+        return y
+
+
 AXES = [("batch", "sequence", None), ("batch",)]
 
 
@@ -80,6 +101,21 @@ def test_both_signs_were_among_the_inputs() -> None:
 
 def test_functions_of_python_are_left_as_they_were(session: rnn_edge.Session) -> None:
     assert not {"int", "sum", "max"} & globals().keys()
+
+
+def test_ways_without_anything_in_common_are_both_gone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = EitherWay().eval()
+    example = (torch.randn(2, 5, 4), torch.tensor([5, 2]))
+    session = rnn_edge.Session(rnn_edge.export(module, example, tmp_path / "out", axes=AXES))
+    for scale in (0.1, 1.0):
+        for lengths in ([7, 7], [1, 2], [7, 1], [3, 2]):
+            x = scale * torch.randn(2, 7, 4)
+            x[0, 0, 0] = 3 * scale
+            (found,) = session.run(x.numpy(), torch.tensor(lengths).numpy())
+            with torch.no_grad():
+                expected = module(x, torch.tensor(lengths))
+            torch.testing.assert_close(torch.from_numpy(found), expected)
 
 
 def test_ways_that_cannot_be_joined_are_refused_at_their_line(tmp_path: Path) -> None:
