@@ -35,13 +35,12 @@ def write(source: Bundle | Path, folder: Path) -> dict[str, Any]:
             f"{', '.join(bundle.contract.graphs)}. Export a causal model for streaming."
         )
     place = folder / program.identifier
-    contract = _write_graph(bundle, place / "1")
+    contract, shortest = _write_graph(bundle, place / "1")
     rule = contract.stream
     assert rule is not None
     states = [_state(pair, contract, place) for pair in contract.states]
     others = {rule.reset, *contract.state_inputs}
     results = {pair.output for pair in contract.states}
-    shortest = contract.axes[rule.axis].minimum if rule.axis in contract.axes else 1
     values = {
         "name": bundle.name,
         "identifier": program.identifier,
@@ -62,18 +61,31 @@ def write(source: Bundle | Path, folder: Path) -> dict[str, Any]:
     return {"states": ", ".join(state["input"] for state in states) or "none"}
 
 
-def _write_graph(bundle: Bundle, folder: Path) -> GraphContract:
-    """The stream graph with its rows first, as the first version of the model."""
+def _write_graph(bundle: Bundle, folder: Path) -> tuple[GraphContract, int]:
+    """The stream graph with its rows first, as the first version of the model.
+
+    Gives its contract, and how many frames a chunk must have: a client that sends none would end
+    the server, so that is an error of the graph.
+    """
     ir = import_extra("onnx_ir")
+    from rnn_edge.graphs.least_sizes import refuse_small
     from rnn_edge.graphs.rows_first import put_rows_first
 
     model = ir.load(bundle.graph_path("stream"))
     contract = put_rows_first(model, bundle.graph("stream"))
+    rule = contract.stream
+    assert rule is not None
+    limits = contract.axes.get(rule.axis)
+    shortest = max(1, limits.minimum) if limits else 1
+    for spec in contract.inputs:
+        if rule.axis in spec.dims:
+            least = [shortest if dim == rule.axis else 0 for dim in spec.dims]
+            refuse_small(model.graph, spec.name, [1, *least[1:]])
     # Its contract is that of the server's file now.
     model.metadata_props.pop(METADATA_KEY, None)
     folder.mkdir(parents=True)
     ir.save(model, folder / "model.onnx")
-    return contract
+    return contract, shortest
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -7,6 +7,7 @@ along the first axis, keeps the states of each sequence, and sets the control wh
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ import stream_bundles
 import torch
 from google.protobuf import text_format
 from onnx import helper
-from toolchain import HOSTS, need
+from toolchain import HOSTS, call, need
 from torch import Tensor, nn
 
 import rnn_edge
@@ -145,6 +146,35 @@ def test_interleaved_sequences_equal_eager_torch(tmp_path: Path) -> None:
     for sequence, parts in answers.items():
         whole = np.concatenate(parts, 1)[0]
         np.testing.assert_allclose(whole, expected[sequence], atol=2e-6)
+
+
+EMPTY = """
+import sys, onnxruntime
+import numpy as np
+session = onnxruntime.InferenceSession(sys.argv[1])
+feed = {
+    each.name: np.zeros(
+        [2 if n == 0 else dim if isinstance(dim, int) else 0 for n, dim in enumerate(each.shape)],
+        {"tensor(float)": np.float32, "tensor(bool)": np.bool_}[each.type],
+    )
+    for each in session.get_inputs()
+}
+try:
+    session.run(None, feed)
+except Exception as error:
+    print(error)
+"""
+
+
+def test_a_request_without_frames_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    bundle = rnn_edge.export(
+        nn.GRU(3, 4, batch_first=True).eval(), torch.randn(2, 5, 3), tmp_path / "net",
+        axes=[("batch", "sequence", None)],
+    )  # fmt: skip
+    integrate(bundle, "triton", tmp_path / "repository")
+    path = tmp_path / "repository" / "net" / "1" / "model.onnx"
+    told = call(sys.executable, "-c", EMPTY, path, cwd=tmp_path).stdout
+    assert "input must be at least [1, 1, 0]" in told
 
 
 def test_a_state_starts_from_what_the_contract_says(tmp_path: Path) -> None:
