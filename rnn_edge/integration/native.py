@@ -60,6 +60,7 @@ def native_values(program: Program) -> dict[str, Any]:
         "names": names,
         "c_string": c_string,
         "place": _place,
+        "floor": _floor,
         "shape_of": _shape_of,
     }
 
@@ -78,6 +79,11 @@ def _axes(graph: GraphContract) -> list[str]:
     """The dynamic axes of the inputs first, then those that only outputs have."""
     dims = [dim for spec in (*graph.inputs, *graph.outputs) for dim in spec.dims]
     return list(dict.fromkeys(dim for dim in dims if isinstance(dim, str)))
+
+
+def _floor(graph: GraphContract, axis: str) -> int:
+    """The least that may be run: a graph that takes rows one after the other fills empty ones."""
+    return 0 if any(spec.splits == axis for spec in graph.inputs) else 1
 
 
 def _noises(evidence: Any, name: str, graph: GraphContract) -> dict[str, float]:

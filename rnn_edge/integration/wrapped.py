@@ -54,6 +54,7 @@ class Wrapping:
             "states": [_Described(tensor, describe) for tensor in made.states],
             "has_golden": self.frames is not None,
             "steps": 0 if self.frames is None else len(self.frames.starts),
+            "golden_bytes": 0 if self.frames is None else len(_numbers(self.frames)),
             "tolerance": f"{INT8_TOLERANCE if made.int8 else TOLERANCE:g}",
             **self.words.values(),
         }

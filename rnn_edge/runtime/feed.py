@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,17 +29,23 @@ class _Rule:
     spec: TensorSpec
     dtype: np.dtype | None
     fixed: tuple[tuple[int, int], ...]
-    named: tuple[tuple[int, str, AxisLimits], ...]
+    #: Place, name, limits, and the least that may be run whatever the limits.
+    named: tuple[tuple[int, str, AxisLimits, int], ...]
 
     @classmethod
-    def of(cls, spec: TensorSpec, axes: Mapping[str, AxisLimits]) -> _Rule:
+    def of(
+        cls, spec: TensorSpec, axes: Mapping[str, AxisLimits], split: Container[str | None]
+    ) -> _Rule:
         places = tuple(enumerate(spec.dims))
+        # ONNX Runtime aborts on an empty batch or sequence. A graph that takes its rows one after
+        # the other makes rows of its own: all of them may be empty.
+        least = {dim: 0 if dim in split else 1 for dim in spec.dims if isinstance(dim, str)}
         return cls(
             spec,
             None if spec.dtype == "string" else np.dtype(spec.dtype),
             tuple((place, dim) for place, dim in places if isinstance(dim, int)),
             tuple(
-                (place, dim, axes.get(dim, AxisLimits()))
+                (place, dim, axes.get(dim, AxisLimits(least[dim])), least[dim])
                 for place, dim in places
                 if isinstance(dim, str)
             ),
@@ -51,7 +57,10 @@ class Feed:
 
     def __init__(self, contract: GraphContract) -> None:
         states = contract.state_inputs
-        self._rules = {spec.name: _Rule.of(spec, contract.axes) for spec in contract.inputs}
+        self._rules = {
+            spec.name: _Rule.of(spec, contract.axes, {each.splits for each in contract.inputs})
+            for spec in contract.inputs
+        }
         self._names = tuple(self._rules)
         self._defaults = {
             spec.name: np.array(spec.default, np.dtype(spec.dtype))
@@ -184,9 +193,9 @@ def _check_shape(rule: _Rule, array: np.ndarray, sizes: dict[str, tuple[int, str
             raise InputError(
                 f"axis {place} of {spec} must have size {size}, got {_listed(shape)}. Reshape it."
             )
-    for place, axis, limits in rule.named:
+    for place, axis, limits, least in rule.named:
         size = shape[place]
-        _check_size(limits, spec, axis, size)
+        _check_size(limits, max(limits.minimum, least), spec, axis, size)
         first, owner = sizes.setdefault(axis, (size, spec.name))
         if size != first:
             raise InputError(
@@ -195,9 +204,7 @@ def _check_shape(rule: _Rule, array: np.ndarray, sizes: dict[str, tuple[int, str
             )
 
 
-def _check_size(limits: AxisLimits, spec: TensorSpec, axis: str, size: int) -> None:
-    # A minimum below 1 does not lift this guard: ONNX Runtime aborts on an empty batch or sequence.
-    least = max(limits.minimum, 1)
+def _check_size(limits: AxisLimits, least: int, spec: TensorSpec, axis: str, size: int) -> None:
     if size < least:
         raise InputError(
             f"axis {axis!r} of {spec.name} must be at least {least}, got {size}. Give more of it."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -66,6 +67,12 @@ def check_generation(program: Path, bundle: Bundle) -> None:
     greedy = continued("0", "1")
     assert greedy == programs.greedy_text(bundle, "The ", 30) + "\n"
     assert continued("0.8", "3") == programs.drawn_text(bundle, "The ", 30) + "\n" != greedy
+    right = ["9", "0.5", "5", "1", "7"]
+    wrong = ("1e3", "warm", "2.5", "1,0", "")
+    for place, text in enumerate(wrong):
+        how = [*right[:place], text, *right[place + 1 :]]
+        told = call(program, "generate", "The ", *how, "bundle", cwd=folder, fails=True)
+        assert " must be " in told.stderr
 
 
 def check_raw(program: Path, bundle: Bundle, place: Path) -> None:
@@ -78,6 +85,12 @@ def check_raw(program: Path, bundle: Bundle, place: Path) -> None:
     if theirs.suffix != ".txt":
         theirs.write_bytes(theirs.read_bytes()[:40])
         assert " must " in call(program, "run", theirs, "bundle", cwd=folder, fails=True).stderr
+        return
+
+    def run(file: Path, *, fails: bool = False) -> Any:
+        return call(program, "run", file, "bundle", cwd=folder, fails=fails)
+
+    programs.check_texts(run, bundle, place)
 
 
 def check_refusals(program: Path, place: Path) -> None:

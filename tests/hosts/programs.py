@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,28 @@ def check_raw(output: str, bundle: Bundle, ours: Path) -> None:
         assert told.get("text", told.get("written")) == answer.text
         (chance,) = answer.log_probabilities
         assert told["log_probability"] == pytest.approx(chance, rel=2e-5, abs=2e-4)
+
+
+def check_texts(run: Callable[..., Any], bundle: Bundle, folder: Path) -> None:
+    """``run(file)``, or with ``fails=True``: texts that people have, and what is none."""
+    path = folder / "given.txt"
+    for text in (
+        b"\xef\xbb\xbfone\r\ntwo\rthree \n\n",
+        b"ab\n" * 3333 + b"c",
+        "\U0010ffff".encode(),
+    ):
+        path.write_bytes(text)
+        check_raw(run(path).stdout, bundle, path)
+    path.write_bytes(b"")
+    told = json.loads(run(path).stdout)
+    assert told.get("label", "") == ""
+    for bad in (b"a\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf0\x9f\x98"):
+        path.write_bytes(bad)
+        assert "must be UTF-8" in run(path, fails=True).stderr
+    if bundle.graph("pipeline").inputs[0].dtype == "string":
+        path.write_bytes(b"a\0b")
+        told = run(path, fails=True).stderr
+        assert "U+0000" in told or "zero byte" in told
 
 
 def python_answer(bundle: Bundle, path: Path) -> Any:

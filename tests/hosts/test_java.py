@@ -95,6 +95,9 @@ def test_tasks_equal_eager_torch(
     golden.write_bytes(content)
     with pytest.raises(AssertionError):
         make(tmp_path / "java", "check")
+    golden.write_bytes(content[:-1])
+    with pytest.raises(AssertionError, match=f"must have {len(content)} bytes"):
+        make(tmp_path / "java", "check")
 
 
 def test_bad_input_leaves_the_state(bundle_of: Callable[[str], Bundle], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 from collections.abc import Callable
@@ -55,6 +56,9 @@ def test_raw_files_are_answered_as_by_python(
     if theirs.suffix != ".txt":
         theirs.write_bytes(theirs.read_bytes()[:40])
         assert " must " in call(*NODE, "run", theirs, cwd=folder, fails=True).stderr
+    elif name != "translation":  # its texts have a longest
+        run = functools.partial(call, *NODE, "run", cwd=folder)
+        programs.check_texts(run, bundle, tmp_path)
 
 
 def test_wrong_golden_data_are_found(bundle_of: BundleOf, tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ def cargo(folder: Path, *command: str, fails: bool = False) -> str:
     need("rustc", "cargo", "cc")
     flags = ("env", "RUSTFLAGS=-D warnings", f"CARGO_HOME={folder.parent / 'cargo'}")
     if fails:
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError) as found:
             call(*flags, "cargo", *command, "--offline", "-q", cwd=folder)
-        return ""
+        return str(found.value)
     return call(*flags, "cargo", *command, "--offline", "-q", cwd=folder).stdout
 
 
@@ -69,6 +69,9 @@ def test_tasks_equal_eager_torch(
     content[-1] ^= 0x40
     golden.write_bytes(content)
     cargo(folder, "run", "--bin", "self_test", fails=True)
+    golden.write_bytes(content[:-1])
+    told = cargo(folder, "run", "--bin", "self_test", fails=True)
+    assert f"must have {len(content)} bytes" in told
 
 
 def test_bad_input_leaves_the_state(bundle_of: Callable[[str], Bundle], tmp_path: Path) -> None:

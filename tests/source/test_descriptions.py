@@ -247,6 +247,8 @@ def test_a_module_of_bytes_takes_texts(place: Path) -> None:
     session = rnn_edge.Session(bundle, graph="pipeline")
     given = np.frombuffer(b"".join(parts), np.uint8)
     found = session.run_named({"bytes": given, "lengths": np.array([*map(len, parts)])})
+    nothing = {"bytes": np.array([], np.uint8), "lengths": np.array([0, 0])}
+    assert session.run_named(nothing)["label"].tolist() == ["", ""]
     module = load("Bytes")
     pipeline = rnn_edge.runtime.Pipeline(bundle)
     for row, part in enumerate(parts):

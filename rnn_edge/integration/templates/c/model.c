@@ -155,7 +155,8 @@ int model_open(model **opened, const char *folder, model_error *error) {
     if (!made) return fail(error, "memory must suffice, it does not.");
     made->ort = ort;
     snprintf(made->folder, sizeof made->folder, "%s", folder);
-    if (succeeded(ort, ort->CreateEnv(ORT_LOGGING_LEVEL_WARNING, "model", &made->environment), error) &&
+    /* What it refuses comes back as an error: it need not be told twice. */
+    if (succeeded(ort, ort->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "model", &made->environment), error) &&
         succeeded(ort, ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &made->memory), error) &&
         !open_graph(made, &made->whole, &model_graph, error) &&
         !open_graph(made, &made->chunks, stream_graph, error) &&

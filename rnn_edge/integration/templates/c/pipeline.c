@@ -5,12 +5,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* -1 where no character stands in UTF-8. */
 static int32_t next_code_point(const unsigned char **place) {
-    uint32_t first = *(*place)++;
+    static const int32_t LEAST[] = {0, 0x80, 0x800, 0x10000};
+    int32_t first = *(*place)++;
     int more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : first >= 0xc0 ? 1 : 0;
-    uint32_t code_point = more ? first & (0x3fu >> more) : first;
-    while (more-- && (**place & 0xc0) == 0x80) code_point = code_point << 6 | (*(*place)++ & 0x3f);
-    return (int32_t)code_point;
+    int32_t code_point = more ? first & (0x3f >> more) : first;
+    if (first >= 0xf8 || (!more && first >= 0x80)) return -1;
+    for (int left = more; left--; (*place)++) {
+        if ((**place & 0xc0) != 0x80) return -1;
+        code_point = code_point << 6 | (**place & 0x3f);
+    }
+    int is_surrogate = code_point >= 0xd800 && code_point < 0xe000;
+    return code_point < LEAST[more] || code_point > 0x10ffff || is_surrogate ? -1 : code_point;
+}
+
+static int require_utf8(const char *text, model_error *error) {
+    const unsigned char *place = (const unsigned char *)text;
+    while (*place)
+        if (next_code_point(&place) < 0)
+            return fail(error, "text must be UTF-8, before byte %ld it is not.", (long)((const char *)place - text));
+    return 0;
 }
 
 /* One dimension of `steps`, and their number beside it. */
@@ -23,6 +38,7 @@ static void add_steps(one_row *made) {
 
 int row_of_text(const char *text, one_row *made, model_error *error) {
     const tensor_spec *spec = &pipeline_graph->inputs[0];
+    if (require_utf8(text, error)) return -1;
     *made = (one_row){.text = text, .count = 1};
     made->inputs[0] = (tensor){.name = spec->name, .type = spec->type, .rank = 1, .dims = {1}, .data = &made->text};
     if (spec->type == DTYPE_STRING) return 0;

@@ -18,7 +18,7 @@ typedef struct {
     void *values;
 } one_row;
 
-/* `text` is UTF-8, and must outlive the row. */
+/* `text` is UTF-8, which ends at its first zero, and must outlive the row. */
 int row_of_text(const char *text, one_row *made, model_error *error);
 
 /* Numbers as the contract has them, step by step; the row takes them over, and frees them. */

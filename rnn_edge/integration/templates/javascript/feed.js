@@ -28,12 +28,13 @@ export function check(specs, axes, tensors, sizes = {}) {
     throw new ModelError(`inputs must be ${names.join(", ")}, got unknown ${unknown.join(", ")}.`);
   }
   const known = { ...sizes };
-  for (const spec of specs) checkShape(spec, axes, tensors[spec.name], known);
+  const split = specs.map((spec) => spec.splits);
+  for (const spec of specs) checkShape(spec, axes, tensors[spec.name], known, split);
   for (const spec of specs) checkValues(spec, tensors[spec.name], known);
   return known;
 }
 
-function checkShape(spec, axes, tensor, sizes) {
+function checkShape(spec, axes, tensor, sizes, split) {
   if (!tensor) throw new ModelError(`input ${spec.name} must be given, it is missing.`);
   if (tensor.type !== spec.dtype) {
     throw new ModelError(`dtype of ${spec.name} must be ${spec.dtype}, got ${tensor.type}.`);
@@ -51,8 +52,10 @@ function checkShape(spec, axes, tensor, sizes) {
       }
       return;
     }
-    const { minimum = 1, maximum = null } = axes[dim] ?? {};
-    const least = Math.max(minimum, 1);
+    // A graph that takes its rows one after the other makes rows of its own: all may be empty.
+    const floor = split.includes(dim) ? 0 : 1;
+    const { minimum = floor, maximum = null } = axes[dim] ?? {};
+    const least = Math.max(minimum, floor);
     if (size < least) {
       throw new ModelError(`axis ${dim} of ${spec.name} must be at least ${least}, got ${size}.`);
     }
@@ -67,6 +70,10 @@ function checkShape(spec, axes, tensor, sizes) {
 }
 
 function checkValues(spec, tensor, sizes) {
+  if (spec.dtype === "string" && tensor.data.some((text) => text.includes("\0"))) {
+    // ONNX Runtime would be given what stands before it.
+    throw new ModelError(`${spec.name} must hold no U+0000, it does.`);
+  }
   if (spec.dtype === "string" || spec.dtype === "bool") return;
   if (spec.splits !== null) {
     const sum = tensor.data.reduce((total, size) => total + Number(size), 0);
