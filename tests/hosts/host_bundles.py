@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import torch
@@ -43,8 +44,12 @@ def randomized(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
+@functools.cache
 def task_module(name: str) -> tuple[nn.Module, Deployment]:
-    """A small network of a task as it is exported, always the same: pictures are of 16 by 16."""
+    """A small network of a task as it is exported, always the same: pictures are of 16 by 16.
+
+    It is one and the same module in every call: copy what is to be changed.
+    """
     task = task_class(name)(**({"size": 16} if name == "captioning" else {}))
     interface = task.load(None, 0).interface
     if "steps" in interface.facts:

@@ -160,9 +160,9 @@ def greedy_text(bundle: Bundle, prompt: str, length: int) -> str:
     return "".join(Pipeline(bundle).generate(prompt, Sampling(length=length, temperature=0)))
 
 
-def drawn_text(bundle: Bundle, prompt: str, length: int) -> str:
-    """Of the seed 3, among the 5 likeliest, at temperature 0.8."""
-    how = Sampling(length=length, temperature=0.8, top_k=5, seed=3)
+def drawn_text(bundle: Bundle, prompt: str, length: int, top_k: int | None = 5) -> str:
+    """Of the seed 3, among the likeliest, at temperature 0.8."""
+    how = Sampling(length=length, temperature=0.8, top_k=top_k, seed=3)
     return "".join(Pipeline(bundle).generate(prompt, how))
 
 

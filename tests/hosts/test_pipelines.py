@@ -23,6 +23,8 @@ from rnn_edge.bundle import Bundle
 
 HERE = Path(__file__).parent
 BundleOf = Callable[[str], Bundle]
+# Their first call is greedy, which alone is compared with eager torch here.
+WRITING = ("language-model", "language-model-portable", "music")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,8 @@ def test_python_reads_what_eager_torch_reads(
     bundle_of: BundleOf, calls: Mapping[str, Any], name: str
 ) -> None:
     feeds, found = calls[name]
-    raw_inputs.check_against_eager(bundle_of(name), feeds[0], found[0])
+    for feed, answers in zip(feeds[: 1 if name in WRITING else None], found, strict=False):
+        raw_inputs.check_against_eager(bundle_of(name), feed, answers)
 
 
 @pytest.mark.parametrize("name", PORTABLE)

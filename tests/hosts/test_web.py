@@ -77,6 +77,24 @@ GENERATE = [
         if (textContent.length === 404) done(textContent);
     }, 20))"""],
 ]  # fmt: skip
+# Of a seed, on the page and by the function that the page calls.
+SEEDED = [
+    ["fill", "#length", "60"],
+    ["fill", "#temperature", "0.8"],
+    ["fill", "#seed", "3"],
+    ["click", "#start"],
+    ["evaluate", """new Promise((done) => setInterval(() => {
+        const { textContent } = document.querySelector("#answer");
+        if (textContent.length === 64) done(textContent);
+    }, 20))"""],
+    ["evaluate", """(async () => {
+        const { generate, load } = await import("/index.js");
+        const how = { length: 60, temperature: 0.8, topK: 5, seed: 3 };
+        let text = "";
+        for await (const character of generate(await load(), "The ", how)) text += character;
+        return text;
+    })()"""],
+]  # fmt: skip
 DRAW = [
     ["draw", "#drawing", [[60, 40], [220, 40], [120, 240]]],
     ["wait", "#answer", "."],
@@ -94,9 +112,11 @@ def test_golden_data_and_answers_are_right(bundle_of: BundleOf, name: str, tmp_p
     bundle = bundle_of(name)
     folder = page_of(bundle, tmp_path / "web")
     if name == "language-model":
-        report, part, whole = drive(folder, SELF_TEST + GENERATE)
+        report, part, whole, drawn, chosen = drive(folder, SELF_TEST + GENERATE + SEEDED)
         assert part < 404
         assert whole == "The " + programs.greedy_text(bundle, "The ", 400)
+        assert drawn == "The " + programs.drawn_text(bundle, "The ", 60, top_k=None)
+        assert chosen == programs.drawn_text(bundle, "The ", 60) != drawn[4:]
     elif name == "images":
         report, answer = drive(folder, SELF_TEST + DRAW)
         assert answer.startswith(bundle.contract.decoder.labels[0])  # type: ignore[union-attr]
