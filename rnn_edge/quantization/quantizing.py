@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnn_edge.bundle import (
     MANIFEST,
@@ -31,12 +31,19 @@ from rnn_edge.quantization.comparison import (
 from rnn_edge.quantization.task_metric import Score, TaskMetric
 from rnn_edge.runtime import Session
 from rnn_edge.runtime.pipeline_graph import PIPELINE
+from rnn_edge.runtime.stream_graph import STEP, STREAM
 from rnn_edge.verification.golden import read_golden_set, run_at, write_golden_set
 from rnn_edge.verification.tolerance import tolerance_for
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 FORMS = ("int8", "float16")
 #: Units from which DynamicQuantizeLSTM is faster: over sequences, and at one step a call.
 SEQUENCE_FROM, STEP_FROM = 64, 192
+#: Weights from which a layer is faster as products by int8 and nodes: one step, and a Scan.
+COMPOSED_STEP_FROM = {"RNN": 1 << 13, "GRU": 150_000, "LSTM": 1 << 16}
+COMPOSED_SCAN_FROM = {"GRU": 3 << 16}
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,10 @@ def quantize(
 ) -> Quantized:
     """Write ``bundle`` with int8 or float16 weights to ``out_dir``, all its graphs.
 
-    With "int8", LSTM layers of 64 units and more (192 in graphs for streams) compute with int8;
-    all other weights, recurrent ones, heads and embeddings, are stored as int8 and computed with in
-    float32. ``max_drop`` is the most that an output may lose, as Loss measures it, on the golden
+    With "int8", LSTM layers of 64 units and more (192 in graphs for streams), GRU layers of 256
+    and heads compute with int8, smaller ones too where a graph sees one step of one row, for which
+    a graph is added; all other weights, embeddings among them, are stored as int8 and computed with
+    in float32. ``max_drop`` is the most that an output may lose, as Loss measures it, on the golden
     inputs, on random ones, and over 10,000 steps of a stream. With ``checkpoint``, what the bundle
     was exported from, it is the most that the task's own measure may lose on its test data (or that
     of ``data``), as Score measures it; the other losses are told.
@@ -138,21 +146,34 @@ def _write(
     """The quantised bundle, not yet held against the other; counts of what changed, by graph."""
     import onnx_ir as ir
 
-    from rnn_edge.graphs.quantization import QuantizeLstms, StoreWeights
+    from rnn_edge.graphs.quantization import StoreWeights
+    from rnn_edge.graphs.streaming import Stream, derive_single_row
 
     nodes, stored, models, graphs = {}, {}, {}, {}
     # A language model's pipeline steps; another's reads whole sequences, as its model does.
     whole = {"model"} if "generate" in source.contract.graphs else {"model", "pipeline"}
-    for name, graph in source.contract.graphs.items():
-        model = ir.load(source.graph_path(name))
-        layers = QuantizeLstms(SEQUENCE_FROM if name in whole else STEP_FROM)
+    originals = {
+        name: Stream(ir.load(source.graph_path(name)), graph)
+        for name, graph in source.contract.graphs.items()
+    }
+    added = set()
+    if weights == "int8" and STREAM in originals and STEP not in originals:
+        single = derive_single_row(originals[STREAM])
+        if single is not None:
+            originals[STEP], added = single, {STEP}
+    for name, original in originals.items():
+        model, changed, mixed = original.model, 0, 0
         if weights == "int8":
-            layers(model)
+            changed, mixed = _compute_with_int8(
+                model, SEQUENCE_FROM if name in whole else STEP_FROM
+            )
+            if name in added and not changed:
+                continue
         rest = StoreWeights(weights)
         rest(model)
-        nodes[name], stored[name] = layers.changed, rest.changed
-        # An int8 layer's scale is that of its whole batch: grouping rows would change answers.
-        graphs[name] = replace(graph, ragged=graph.ragged and not layers.changed)
+        nodes[name], stored[name] = changed, rest.changed
+        # Such a layer's scale is that of its whole batch: grouping rows would change answers.
+        graphs[name] = replace(original.contract, ragged=original.contract.ragged and not mixed)
         model.metadata_props[METADATA_KEY] = graphs[name].to_json()
         models[name] = model
     if not any([*nodes.values(), *stored.values()]):
@@ -171,6 +192,19 @@ def _write(
         (to / "README.md").write_text(render_readme(contract), encoding="utf-8")
 
     return write_bundle(folder, contract, _kept(source), fill), nodes, stored
+
+
+def _compute_with_int8(model: ir.Model, lstms_from: int) -> tuple[int, int]:
+    """How many nodes do so now, and how many of them by one scale for all rows."""
+    from rnn_edge.graphs.quantization import ComposeHeads, ComposeLayers, QuantizeLstms
+
+    passes = (
+        ComposeLayers(COMPOSED_STEP_FROM, COMPOSED_SCAN_FROM), QuantizeLstms(lstms_from),
+        ComposeHeads(),
+    )  # fmt: skip
+    for each in passes:
+        each(model)
+    return sum(each.changed for each in passes), passes[1].changed
 
 
 def _answer_again(folder: Path, graph: GraphContract) -> None:

@@ -15,7 +15,7 @@ from rnn_edge.runtime.cuda import CUDA_PROVIDER, cuda_obstacle
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": CUDA_PROVIDER}
 
 # What a session may be given that pays on some machines and shapes alone.
-OPTIONS = ("arena", "spinning")
+OPTIONS = ("arena", "spinning", "pattern")
 
 # One step of a model of this many bytes of weights is over before a second thread has woken up.
 SMALL_MODEL_BYTES = 8 << 20
@@ -65,8 +65,8 @@ def session_options(threads: int, wanted: Sequence[str] = ()) -> Any:
 
     ``threads`` threads inside an operator and one operator at a time; threads that wait do not
     spin; neither memory arena nor memory pattern, which only grow when every call has another
-    shape, unless they are ``wanted`` ("spinning", "arena"). ONNX Runtime's own log is off: what it
-    says comes as an error of this package.
+    shape, unless they are ``wanted`` ("spinning", "arena" for both, "pattern" alone). ONNX
+    Runtime's own log is off: what it says comes as an error of this package.
     """
     unknown = [name for name in wanted if name not in OPTIONS]
     if unknown:
@@ -83,7 +83,8 @@ def session_options(threads: int, wanted: Sequence[str] = ()) -> Any:
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", str(int("spinning" in wanted))
     )
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = "arena" in wanted
+    options.enable_cpu_mem_arena = "arena" in wanted
+    options.enable_mem_pattern = not {"arena", "pattern"}.isdisjoint(wanted)
     options.log_severity_level = 4
     return options
 

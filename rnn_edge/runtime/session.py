@@ -32,6 +32,9 @@ _DTYPE_OF = {
     f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
 }
 
+# Graphs that compute one step at a time.
+_OF_STEPS = ("step", "generate")
+
 
 class Session:
     """One graph of a bundle, or a lone .onnx file, ready to run; safe to share between threads.
@@ -41,8 +44,8 @@ class Session:
     a hostile one can kill the process that loads it. ``trusted=True`` leaves that out, for files
     that the caller has just written. ``graph`` names a graph of the bundle; ``threads`` defaults
     to what `rnn-edge tune` has found here, else to providers.default_threads; ``groups=False`` runs
-    rows of different lengths in one call (see ``run``); ``options`` may hold "arena" and
-    "spinning", which pay on some machines (none, or what tune has found).
+    rows of different lengths in one call (see ``run``); ``options`` may hold "arena", "pattern"
+    and "spinning", which pay on some machines (what tune has found, else usual_options()).
 
     Raises BundleError, ContractError, InputError or ProviderError.
     """
@@ -63,7 +66,9 @@ class Session:
         tuned = read_tuning(self.bundle) if self.bundle and provider == "cpu" else Tuning()
         threads = tuned.threads if threads is None else threads
         groups = tuned.groups if groups is None else groups
-        options = (tuned.options or ()) if options is None else options
+        if options is None:
+            usual = usual_options(self.bundle, graph) if self.bundle else ()
+            options = usual if tuned.options is None else tuned.options
         self.provider = provider
         if self.bundle is not None:
             self.path = self.bundle.graph_path(graph)
@@ -120,6 +125,16 @@ class Session:
     def run_named(self, *arrays: Any) -> dict[str, np.ndarray]:
         """As ``run``, the outputs by name."""
         return dict(zip(self._output_names, self.run(*arrays), strict=True))
+
+
+def usual_options(bundle: Bundle, graph: str) -> tuple[str, ...]:
+    """Options of a session where nothing was wished or tuned.
+
+    Layers that compute with int8 as nodes of their own ask for many small buffers: where shapes do
+    not change from step to step, their places are found once.
+    """
+    nodes = (bundle.evidence.get("quantization") or {}).get("nodes", {})
+    return ("pattern",) if graph in _OF_STEPS and nodes.get(graph) else ()
 
 
 def _own_contract(native: Any, metadata: Mapping[str, str], path: Path) -> GraphContract:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rnn_edge.bundle import Bundle
 from rnn_edge.errors import InputError
-from rnn_edge.runtime.session import Session
+from rnn_edge.runtime.session import Session, usual_options
 from rnn_edge.runtime.stream_form import StreamForm, check_step, fixed_rows
 from rnn_edge.runtime.tuning import Tuning, read_tuning
 
@@ -21,7 +21,8 @@ class StreamGraph:
 
     ``source`` is a Bundle, a bundle's folder or a lone .onnx file that carries its contract.
     ``step`` says whether single frames go to a graph of their own, where there is one, ``options``
-    are those of Session; None takes what was tuned here, else a graph of their own, and none.
+    are those of Session; None takes what was tuned here, else a graph of their own, and its usual
+    options.
     """
 
     def __init__(
@@ -45,9 +46,9 @@ class StreamGraph:
             )
         bundle = source if isinstance(source, Bundle) else None
         tuned = read_tuning(bundle) if bundle and provider == "cpu" else Tuning()
-        chosen = (tuned.stream_options or ()) if options is None else tuple(options)
+        chosen = tuned.stream_options if options is None else tuple(options)
         wanted = tuned.step is not False if step is None else step
-        given: dict[str, Any] = {"threads": threads, "trusted": trusted, "options": chosen}
+        given: dict[str, Any] = {"threads": threads, "trusted": trusted, "options": chosen or ()}
         self._stream = Session(source, provider, graph=STREAM, **given)
         self.form = StreamForm.of(self._stream.contract)
         self.about = self._stream.about
@@ -55,6 +56,8 @@ class StreamGraph:
         self._step_rows: int | None = None
         if wanted and isinstance(source, Bundle) and STEP in source.contract.graphs:
             check_step(self.form, source.graph(STEP))
+            if chosen is None:
+                given["options"] = usual_options(source, STEP)
             self._step = Session(source, provider, graph=STEP, **given)
             self._step_rows = fixed_rows(self.form, self._step.contract)
         #: The engine that `rnn-edge tune` has found fastest here, if it was asked.

@@ -137,6 +137,13 @@ def test_a_row_alone_ends_where_it_ends_in_a_batch(case: Any) -> None:
                 np.testing.assert_allclose(found[pair.output], wanted, atol=2e-6)
 
 
+def test_loops_stand_where_the_runtime_packs_their_weights(case: Any) -> None:
+    """It looks for weights in the graph of a node and in the one around it, no further."""
+    _, bundle, _ = case
+    graph = ir.load(bundle.graph_path("generate")).graph
+    assert len(bodies(graph)) == sum(node.op_type == "Loop" for node in graph) == 5
+
+
 def bodies(graph: Any) -> list[ir.Graph]:
     """Those of all Loops in a graph."""
     found = []

@@ -220,3 +220,25 @@ def test_a_loop_that_writes_shares_weights_with_an_int8_layer(tmp_path: Path) ->
     assert found["text"].tolist() == expected["text"].tolist()
     name = "log_probabilities"
     np.testing.assert_allclose(found[name], expected[name], atol=2e-2)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_single_steps_get_a_graph_that_computes_with_int8(kind, tmp_path):
+    torch.manual_seed(1)
+    layer = getattr(nn, kind)(64, 272, batch_first=True).eval()
+    axes = [("batch", "sequence", None)]
+    bundle = rnn_edge.export(layer, torch.randn(2, 5, 64), tmp_path / "b", axes=axes, stream=True)
+    assert "step" not in bundle.contract.graphs
+    found = rnn_edge.quantize(bundle, tmp_path / "q")
+    quantised = rnn_edge.Bundle.load(found.bundle.path)
+    assert found.nodes == {"model": 1, "stream": 1, "step": 1}
+    assert "MatMulNBits" in {n.op_type for n in ir.load(quantised.graph_path("step")).graph}
+    assert rnn_edge.verify(quantised).worst_ratio <= 1
+    x = torch.randn(1, 19, 64)
+    with torch.no_grad():
+        expected = layer(x)[0].numpy()
+    stream = rnn_edge.StreamSession(quantised)
+    parts = [stream.push(x[:, n : n + 1].numpy())[0] for n in range(12)]
+    parts.append(stream.push(x[:, 12:].numpy())[0])
+    error = np.concatenate(parts, 1) - expected
+    assert 1e-6 < np.sqrt(np.mean(error**2)) / expected.std() < 0.02

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from rnn_edge.graphs.quantization.layer_weights import graphs_in
+
 DOMAIN = "com.microsoft"
 _KEPT = ("direction", "hidden_size", "clip", "activations", "activation_alpha", "activation_beta",
          "input_forget")  # fmt: skip
@@ -12,7 +14,8 @@ _LENGTHS, _PEEPHOLES = 4, 7
 
 
 class QuantizeLstms(ir.passes.InPlacePass):
-    """Replace LSTM nodes with at least ``from_hidden`` units; ``changed`` counts them.
+    """Replace LSTM nodes with at least ``from_hidden`` units, those in bodies too; ``changed``
+    counts them.
 
     - Weights are symmetric int8 with one scale for each row of a gate.
     - Left as they are: peepholes, which the kernel mistakes; weights that are no constants.
@@ -27,10 +30,11 @@ class QuantizeLstms(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         before = self.changed
-        for node in list(model.graph):
-            if node.op_type == "LSTM" and node.domain == "" and self._fits(node):
-                _replace(model.graph, node)
-                self.changed += 1
+        for graph in list(graphs_in(model.graph)):
+            for node in list(graph):
+                if node.op_type == "LSTM" and node.domain == "" and self._fits(node):
+                    _replace(model.graph, graph, node)
+                    self.changed += 1
         if self.changed > before:
             model.graph.opset_imports[DOMAIN] = 1
             model.opset_imports[DOMAIN] = 1
@@ -49,11 +53,12 @@ class QuantizeLstms(ir.passes.InPlacePass):
         )
 
 
-def _replace(graph: ir.Graph, node: ir.Node) -> None:
+def _replace(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
+    """``node`` of ``graph``, whose constants stand in ``main``."""
     given = [*node.inputs, *[None] * (_PEEPHOLES + 1 - len(node.inputs))]
     frames, lengths = given[0], given[_LENGTHS]
     if frames is not None and lengths is not None:
-        given[0] = _zero_padding(graph, node, frames, lengths)
+        given[0] = _zero_padding(main, graph, node, frames, lengths)
     scales: list[ir.Value] = []
     for place in (1, 2):
         weights = given[place]
@@ -62,7 +67,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
         stem = str(weights.name)
         parts = _quantize(weights.const_value.numpy())
         values = [
-            _constant(graph, f"{stem}.{part}", array)
+            _constant(main, f"{stem}.{part}", array)
             for part, array in zip(("int8", "scale", "zero_point"), parts, strict=True)
         ]
         given[place] = values[0]
@@ -82,17 +87,19 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     ir.convenience.replace_nodes_and_values(graph, node, [node], [new], outputs, new.outputs)
     for value in floats:
         if not value.uses():
-            del graph.initializers[str(value.name)]
+            del main.initializers[str(value.name)]
 
 
-def _zero_padding(graph: ir.Graph, node: ir.Node, frames: ir.Value, lengths: ir.Value) -> ir.Value:
+def _zero_padding(
+    main: ir.Graph, graph: ir.Graph, node: ir.Node, frames: ir.Value, lengths: ir.Value
+) -> ir.Value:
     """``frames`` [time, batch, features] with zeros from each row's length on."""
     stem = f"{node.outputs[-1].name}.padding"
-    zero = _constant(graph, f"{stem}.zero", np.array(0, np.int64))
-    one = _constant(graph, f"{stem}.one", np.array(1, np.int64))
-    zeros = _constant(graph, f"{stem}.zeros", np.array(0, np.float32))
+    zero = _constant(main, f"{stem}.zero", np.array(0, np.int64))
+    one = _constant(main, f"{stem}.one", np.array(1, np.int64))
+    zeros = _constant(main, f"{stem}.zeros", np.array(0, np.float32))
     axes = [
-        _constant(graph, f"{stem}.axis_{axis}", np.array([axis], np.int64)) for axis in (1, 0, 2)
+        _constant(main, f"{stem}.axis_{axis}", np.array([axis], np.int64)) for axis in (1, 0, 2)
     ]
     nodes: list[ir.Node] = []
 

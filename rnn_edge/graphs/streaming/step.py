@@ -63,11 +63,16 @@ def choose_step(stream: Stream) -> Stream | None:
     after = [node.op_type for node in step.model.graph]
     if before.count("Scan") > after.count("Scan") or len(before) - len(after) >= _MANY_NODES:
         return step
+    single = None if weights > _LIGHT else derive_single_row(stream)
+    return single if single is not None and len(single.model.graph) < len(before) else None
+
+
+def derive_single_row(stream: Stream) -> Stream | None:
+    """The graph of ``stream`` for one frame of one row; None where there can be none."""
     shared = any(pair.batch_axis is None for pair in stream.contract.states)
-    if weights > _LIGHT or shared or _shortest(stream.contract) > 1:
+    if shared or _shortest(stream.contract) > 1:
         return None
-    step = derive_step(stream, rows=1)
-    return step if len(step.model.graph) < len(before) else None
+    return derive_step(stream, rows=1)
 
 
 def _weights(model: ir.Model) -> int:
