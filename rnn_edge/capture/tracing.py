@@ -21,6 +21,7 @@ from rnn_edge.capture.fixing import FixedAxesError, StopWhereFixed
 from rnn_edge.capture.interception import Interception
 from rnn_edge.capture.namespaces import StandInsNeededError
 from rnn_edge.capture.refusal import explain_refusal
+from rnn_edge.capture.regions import inline_regions
 from rnn_edge.capture.rolling.keeping import Keeping
 from rnn_edge.capture.silence import quiet_tracing
 from rnn_edge.capture.ways import join_ways
@@ -156,9 +157,10 @@ def _export_once(
         warnings.filterwarnings("ignore", message=".*were assigned during export.*")
         warnings.simplefilter("ignore", FutureWarning)
         try:
-            return torch.export.export(
+            exported = torch.export.export(
                 flat, examples, dynamic_shapes=(dynamic_shapes,), strict=False
             )
+            return inline_regions(exported)
         except (ExportError, FixedAxesError, StandInsNeededError):
             raise
         except Exception as error:
