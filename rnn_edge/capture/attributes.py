@@ -20,17 +20,18 @@ def watching_attributes(module: nn.Module) -> Iterator[list[str]]:
 
     They are put back as they were. torch's own do not count, nor do buffers.
     """
-    before = {part: _plain(part) for part in module.modules()}
+    # By its dictionary: where parts are shared, tracing wraps each anew at every look.
+    before = {id(vars(part)): _plain(part) for part in module.modules()}
     changed: list[str] = []
     try:
         yield changed
     finally:
         for path, part in module.named_modules():
-            after = _plain(part)
-            for name in sorted({*before[part], *after}):
-                if after.get(name, _ABSENT) is not before[part].get(name, _ABSENT):
+            after, at_first = _plain(part), before[id(vars(part))]
+            for name in sorted({*at_first, *after}):
+                if after.get(name, _ABSENT) is not at_first.get(name, _ABSENT):
                     changed.append(f"{path}.{name}".lstrip("."))
-                    _put_back(part, name, before[part].get(name, _ABSENT))
+                    _put_back(part, name, at_first.get(name, _ABSENT))
 
 
 def refuse_kept_state(names: Iterable[str]) -> None:

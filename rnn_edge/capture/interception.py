@@ -19,7 +19,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from rnn_edge.capture import bags, layers, packing, padding, pooling, substitutes, values
+from rnn_edge.capture import (
+    adaptive_pooling,
+    bags,
+    grids,
+    layers,
+    packing,
+    padding,
+    pooling,
+    substitutes,
+    values,
+)
 from rnn_edge.code_line import is_foreign
 
 _KERNELS = torch._C._VariableFunctions
@@ -100,6 +110,9 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch._C._nn.avg_pool2d: pooling.avg_pool2d,
     functional.embedding_bag: bags.embedding_bag,
     torch._C._nn.pad_sequence: padding.pad_sequence,
+    **adaptive_pooling.adaptive_pools(),
+    functional.affine_grid: grids.affine_grid,
+    functional.unfold: grids.unfold,
     torch.linalg.inv: substitutes.invert,
     torch.inverse: substitutes.invert,
     Tensor.inverse: substitutes.invert,

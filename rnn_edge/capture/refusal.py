@@ -123,10 +123,11 @@ def _is_raised_by_user(error: Exception) -> bool:
 
 def _name_part(module: nn.Module, lines: list[CodeLine]) -> str:
     """``Net.forward``, or ``Net.encoder.cell`` where that part of it ran."""
-    names = {id(part): name for name, part in module.named_modules()}
+    # By their dictionaries, which a part has in common with what tracing wraps it in.
+    names = {id(vars(part)): name for name, part in module.named_modules()}
     for line in lines:
         part = line.frame.f_locals.get("self") if line.frame else None
-        name = names.get(id(part)) if isinstance(part, nn.Module) else None
+        name = names.get(id(vars(part))) if isinstance(part, nn.Module) else None
         if name:
             return f"{type(module).__name__}.{name}"
         if name == "":

@@ -65,3 +65,34 @@ def test_window_that_follows_part_of_the_length_is_refused(tmp_path: Path) -> No
     with pytest.raises(ExportError, match="window must be a number or as long as the axis"):
         rnn_edge.export(WindowOfHalf(), (torch.randn(2, 6, 4),), tmp_path / "b", axes=axes)
     assert list(tmp_path.iterdir()) == []
+
+
+class InParts(nn.Module):
+    """Axes cut into a fixed number of parts, patches as long as the axis, a grid to sample at."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y, image = x.transpose(1, 2), x.unsqueeze(1)
+        theta = torch.tanh(x[:, :1, :3]).expand(-1, 2, -1)
+        size = (x.shape[0], 1, x.shape[1], 4)
+        return (
+            functional.adaptive_avg_pool1d(y, 3),
+            functional.adaptive_avg_pool2d(image, (2, None)),
+            functional.adaptive_max_pool1d(y, 4),
+            functional.adaptive_max_pool2d(image, (3, 2)),
+            functional.adaptive_avg_pool1d(y, 1),
+            functional.unfold(image, (x.shape[1], 2)),
+            functional.unfold(image, (2, x.shape[2]), stride=(2, 1), padding=(1, 0)),
+            functional.affine_grid(theta, list(size), align_corners=False),
+            functional.affine_grid(theta, list(size), align_corners=True),
+        )
+
+
+def test_parts_and_patches_equal_eager_torch_at_unseen_sizes(tmp_path: Path) -> None:
+    module = InParts()
+    axes = [("batch", "sequence", None)]
+    bundle = rnn_edge.export(module, (torch.randn(2, 6, 4),), tmp_path / "bundle", axes=axes)
+    session = rnn_edge.Session(bundle)
+    for batch, steps in ((1, 1), (1, 3), (3, 11), (5, 24)):
+        x = torch.randn(batch, steps, 4)
+        for array, tensor in zip(session.run(x.numpy()), module(x), strict=True):
+            torch.testing.assert_close(torch.from_numpy(array), tensor)
