@@ -10,23 +10,45 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Interpreter, Node
 
 from rnn_edge.capture.arguments import Arguments
 from rnn_edge.capture.complex_rules import RULES, Pair, apply_to_both, is_linear
+from rnn_edge.capture.fourier import RULES as TRANSFORMS
+from rnn_edge.capture.fourier import SHORT_TIME
 from rnn_edge.capture.rolling.functional import decompose_writes
 from rnn_edge.errors import ExportError
+
+ALL_RULES = {**RULES, **TRANSFORMS}
+# What ends complex numbers, and what torch.onnx does to those of a spectrogram.
+_ENDS = (
+    torch.ops.aten.abs.default,
+    torch.ops.aten.real.default,
+    torch.ops.aten.imag.default,
+    torch.ops.aten.view_as_real.default,
+    torch.ops.aten.sym_size.int,
+)
 
 
 def can_be_real(exported: ExportedProgram) -> bool:
     """Whether ``exported`` computes with complex numbers, and by operators that have a rule.
 
-    Others, such as a Fourier transform, are left to torch.onnx, which knows some of them.
+    Others are left to torch.onnx, and so is a spectrogram, for which ONNX has an operator.
     """
     used = [node for node in exported.graph.nodes if _has_complex(node) and node.users]
-    return bool(used) and all(map(_has_rule, exported.graph.nodes))
+    if not used or not all(map(_has_rule, exported.graph.nodes)):
+        return False
+    sources = [node for node in used if not any(map(_has_complex, node.all_input_nodes))]
+    return not all(node.target in SHORT_TIME for node in sources) or _goes_on(used)
+
+
+def _goes_on(used: list[Node]) -> bool:
+    """Whether complex numbers do more than end as sizes, angles and parts."""
+    users = {user for node in used for user in node.users}
+    return any(user.target not in _ENDS and not is_linear(user.target) for user in users)
 
 
 def _has_rule(node: Node) -> bool:
@@ -34,7 +56,7 @@ def _has_rule(node: Node) -> bool:
         return True
     if not any(map(_has_complex, [node, *node.all_input_nodes])):
         return True
-    return node.target in RULES or is_linear(node.target)
+    return node.target in ALL_RULES or is_linear(node.target)
 
 
 def _is_check(node: Node) -> bool:
@@ -104,7 +126,7 @@ class _Run(Interpreter):
         target: Callable[..., Any] = n.target  # type: ignore[assignment]
         if _is_check(n):
             return None
-        return RULES.get(target, apply_to_both)(target, *args, **kwargs)
+        return ALL_RULES.get(target, apply_to_both)(target, *args, **kwargs)
 
 
 def _holds_pair(value: Any) -> bool:

@@ -46,7 +46,7 @@ def _times(one: Any, other: Any) -> Any:
     return 0.0 if _is_zero(one) or _is_zero(other) else one * other
 
 
-def _full(pair: Pair) -> Pair:
+def full_pair(pair: Pair) -> Pair:
     """Both parts as tensors of one shape."""
     like = pair.tensor
     parts = (
@@ -87,7 +87,7 @@ def apply_to_both(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def _part(value: Any, real: bool) -> Any:
     if isinstance(value, Pair):
-        full = _full(value)
+        full = full_pair(value)
         return full.real if real else full.imag
     if isinstance(value, dict):
         return {key: _part(item, real) for key, item in value.items()}
@@ -148,7 +148,7 @@ def invert(_: Any, x: Pair) -> Pair:
 
 
 def exponential(_: Any, x: Pair) -> Pair:
-    x = _full(x)
+    x = full_pair(x)
     return polar(_, torch.exp(x.real), x.imag)
 
 
@@ -161,12 +161,12 @@ def logarithm(_: Any, x: Pair) -> Pair:
 
 
 def absolute(_: Any, x: Pair) -> Tensor:
-    x = _full(x)
+    x = full_pair(x)
     return torch.sqrt(x.real * x.real + x.imag * x.imag)
 
 
 def angle_of(_: Any, x: Pair) -> Tensor:
-    x = _full(x)
+    x = full_pair(x)
     return torch.atan2(x.imag, x.real)
 
 
@@ -222,7 +222,7 @@ def choose(target: Callable[..., Any], condition: Tensor, one: Any, other: Any) 
 
 
 def fill_masked(_: Any, x: Any, mask: Tensor, value: Any) -> Pair:
-    x, value = _full(as_pair(x)), as_pair(value)
+    x, value = full_pair(as_pair(x)), as_pair(value)
     return Pair(torch.where(mask, value.real, x.real), torch.where(mask, value.imag, x.imag))
 
 
@@ -234,7 +234,7 @@ def convert(_: Any, x: Any, dtype: torch.dtype | None = None, *__: Any, **kwargs
     if dtype is None:
         return x
     if not dtype.is_complex:
-        return _full(x).real.to(dtype)
+        return full_pair(x).real.to(dtype)
     pair, real = as_pair(x), _REAL_TYPES[dtype]
     return Pair(*(part.to(real) if isinstance(part, Tensor) else part for part in
                   (pair.real, pair.imag)))  # fmt: skip
@@ -261,7 +261,7 @@ def make_filled(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def view_as_real(_: Any, x: Pair) -> Tensor:
-    x = _full(x)
+    x = full_pair(x)
     return torch.stack([x.real, x.imag], -1)
 
 
@@ -328,8 +328,8 @@ RULES: dict[Any, _Rule] = {
     _ATEN.new_full.default: make_filled,
     _ATEN.scalar_tensor.default: make_filled,
     _ATEN.empty.memory_format: make_filled,
-    _ATEN.real.default: lambda _, x: _full(x).real if isinstance(x, Pair) else x,
-    _ATEN.imag.default: lambda _, x: _full(x).imag,
+    _ATEN.real.default: lambda _, x: full_pair(x).real if isinstance(x, Pair) else x,
+    _ATEN.imag.default: lambda _, x: full_pair(x).imag,
     _ATEN.view_as_real.default: view_as_real,
     _ATEN.view_as_complex.default: view_as_complex,
     _ATEN.complex.default: lambda _, real, imag: Pair(real, imag),

@@ -50,6 +50,36 @@ def unfold(
     return patches.reshape(batch, channels * height * width, rows * columns)
 
 
+def fold(
+    input: Tensor,
+    output_size: Any,
+    kernel_size: Any,
+    dilation: Any = 1,
+    padding: Any = 0,
+    stride: Any = 1,
+) -> Tensor:
+    """torch.nn.functional.fold; in float64 patches are added up at the numbers of their places."""
+    if input.dtype != torch.float64:
+        return functional.fold(input, output_size, kernel_size, dilation, padding, stride)
+    size, window = _pair(output_size), _pair(kernel_size)
+    pads, strides, dilations = _pair(padding), _pair(stride), _pair(dilation)
+    whole = [count + 2 * pad for count, pad in zip(size, pads, strict=True)]
+    rows, columns = (
+        gap * torch.arange(size).unsqueeze(1)
+        + step * torch.arange((count - gap * (size - 1) - 1) // step + 1)
+        for size, step, gap, count in zip(window, strides, dilations, whole, strict=True)
+    )
+    # [window, window, rows, columns]
+    places = rows[:, None, :, None] * whole[1] + columns[None, :, None, :]
+    x = input if input.dim() == 3 else input.unsqueeze(0)
+    patches = x.reshape(x.shape[0], x.shape[1] // (window[0] * window[1]), -1)
+    index = places.reshape(1, 1, -1).expand(patches.shape)
+    empty = patches.new_zeros(patches.shape[0], patches.shape[1], whole[0] * whole[1])
+    image = empty.scatter_add(2, index, patches).unflatten(2, (whole[0], whole[1]))
+    image = image[:, :, pads[0] : pads[0] + size[0], pads[1] : pads[1] + size[1]]
+    return image if input.dim() == 3 else image.squeeze(0)
+
+
 def _look(x: Tensor, dim: int, size: Any, step: Any, gap: Any) -> Tensor:
     """``x`` with its axis ``dim`` as windows, and as places in a window behind it."""
     count = (x.shape[dim] - gap * (size - 1) - 1) // step + 1

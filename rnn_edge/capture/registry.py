@@ -9,14 +9,23 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import onnx_ir as ir
 import torch
+from torch import Tensor
 from torch.export import ExportedProgram
+from torch.fx import Node
 
 from rnn_edge.capture.decomposition import is_translatable
 from rnn_edge.capture.translation import TRANSLATIONS
 
 # Read by every onnxruntime of the last years, web and mobile builds included.
 OPSET = 18
+
+_TYPES = {
+    torch.float16: ir.DataType.FLOAT16,
+    torch.float32: ir.DataType.FLOAT,
+    torch.float64: ir.DataType.DOUBLE,
+}
 
 
 def to_onnx(exported: ExportedProgram) -> torch.onnx.ONNXProgram:
@@ -39,10 +48,33 @@ def to_onnx(exported: ExportedProgram) -> torch.onnx.ONNXProgram:
     if is_translatable(exported, known):
         # Asked to take itself apart, it answers that nothing is to be done.
         exported.run_decompositions = lambda *_: exported
-    return _core.export(
+    program = _core.export(
         exported, (), None, registry=registry, dynamic_shapes=None, input_names=None,
         output_names=None, optimize=False, opset_version=OPSET, verbose=False,
     )  # fmt: skip
+    _keep_types(program.model, exported)
+    return program
+
+
+def _keep_types(model: ir.Model, exported: ExportedProgram) -> None:
+    """Give each output the type that it has in ``exported``.
+
+    torch computes some of float16 in float32 and casts the answer, which torch.onnx leaves out
+    where the answer is an output.
+    """
+    (returned,) = exported.graph.find_nodes(op="output")
+    for place, (value, node) in enumerate(zip(model.graph.outputs, returned.args[0], strict=True)):
+        tensor = node.meta.get("val") if isinstance(node, Node) else None
+        if not isinstance(tensor, Tensor) or value.dtype is None:
+            continue
+        dtype = _TYPES.get(tensor.dtype)
+        if dtype in (None, value.dtype):
+            continue
+        cast = ir.node("Cast", [value], {"to": dtype})
+        found = cast.outputs[0]
+        found.dtype, found.shape = dtype, value.shape
+        model.graph.append(cast)
+        model.graph.outputs[place] = found
 
 
 @functools.cache

@@ -56,6 +56,26 @@ def _is_real(dtype: torch.dtype | None) -> bool:
     return dtype is None or dtype.is_floating_point
 
 
+def frequencies(n: Any, d: float = 1.0, **kwargs: Any) -> Tensor:
+    """torch.fft.fftfreq from positions."""
+    places = torch.arange(n)
+    middle = (n + 1) // 2
+    turned = torch.where(places < middle, places, places - n)
+    return _as_frequencies(turned, n, d, **kwargs)
+
+
+def half_frequencies(n: Any, d: float = 1.0, **kwargs: Any) -> Tensor:
+    """torch.fft.rfftfreq from positions."""
+    return _as_frequencies(torch.arange(n // 2 + 1), n, d, **kwargs)
+
+
+def _as_frequencies(
+    places: Tensor, n: Any, d: float, dtype: torch.dtype | None = None, **_: Any
+) -> Tensor:
+    dtype = dtype or torch.get_default_dtype()
+    return places.to(dtype) / (torch.scalar_tensor(n, dtype=dtype) * d)
+
+
 def distances(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """torch.cdist from the differences of all pairs, which is also its most exact form."""
     return torch.linalg.vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)

@@ -77,13 +77,44 @@ SPREAD = [
     lambda x: torch.cdist(x, -x, p=1),
     lambda x: (x[:, 1:] - x[:, :-1]).sum(-1),
 ]
+FOURIER = [
+    lambda x: torch.fft.rfft(x, dim=1).abs(),
+    lambda x: torch.view_as_real(torch.fft.fft(x, dim=1, norm="ortho")),
+    lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=1) * 1j, n=x.shape[1], dim=1),
+    lambda x: torch.fft.irfft(torch.fft.rfft(x, norm="forward"), norm="forward"),
+    lambda x: torch.fft.irfft(torch.fft.rfft(x, n=7), n=5),
+    lambda x: torch.fft.ifft(torch.fft.fft(x, n=16, dim=1), n=3, dim=1).imag,
+    lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 2, s=(x.shape[1], 4)),
+    lambda x: torch.view_as_real(torch.fft.fft2(x)),
+    lambda x: torch.fft.ifftn(torch.fft.fftn(x, dim=(1, 2)), dim=(1, 2)).real,
+    lambda x: torch.fft.rfft(x, dim=1).abs().topk(2, dim=1).values,
+    lambda x: x + torch.fft.rfftfreq(6, d=0.5, dtype=x.dtype),
+    lambda x: x + torch.fft.fftfreq(x.shape[1], dtype=x.dtype)[:, None],
+]
+
+
+def mask_spectrum(x: Tensor, **options: Any) -> Tensor:
+    """Through the frequencies and back, by windows that are shorter than the frame."""
+    window = torch.hann_window(6, dtype=x.dtype) + 0.1
+    shape: dict[str, Any] = {"n_fft": 8, "hop_length": 2, "win_length": 6, "window": window}
+    signal = x.flatten(1)
+    spectrum = torch.stft(signal, **shape, return_complex=True, **options)
+    masked = spectrum * torch.sigmoid(spectrum.abs()) * (1 - 0.5j)
+    return torch.istft(masked, **shape, length=signal.shape[1], **options)
+
+
+SHORT_TIME = [
+    lambda x: mask_spectrum(x),
+    lambda x: mask_spectrum(x, normalized=True),
+    lambda x: mask_spectrum(x, onesided=True),
+]
 
 
 @pytest.mark.parametrize("dtype", DIGITS, ids=str)
 @pytest.mark.parametrize(
     "functions",
-    [CUMULATIVE, SYSTEMS, NUMBERS, PICKED, SPREAD],
-    ids=["cumulative", "systems", "numbers", "picked", "spread"],
+    [CUMULATIVE, SYSTEMS, NUMBERS, PICKED, SPREAD, FOURIER, SHORT_TIME],
+    ids=["cumulative", "systems", "numbers", "picked", "spread", "fourier", "short time"],
 )
 def test_operators_equal_eager_torch_at_unseen_sizes(
     functions: list[Callable[[Tensor], Any]], dtype: torch.dtype, tmp_path: Path
