@@ -11,7 +11,7 @@ from rnn_edge.c99.loops import Access, broadcast, loop, row_major
 from rnn_edge.c99.lowering import refuse
 from rnn_edge.c99.memory import Memory, c_type
 from rnn_edge.c99.program import Operation, Value
-from rnn_edge.c99.tables import Tables, literal, packed, quantised
+from rnn_edge.c99.tables import Tables, literal, packed, quantised, tiles_of_bytes
 
 # Weights fewer than these cost more as int8, in code and time, than they save.
 _FEWEST_INT8 = 128
@@ -21,12 +21,16 @@ _MOST_INT32 = 2**31 - 1
 
 
 class Code:
-    """What operators write into; ``prefix`` starts every name of the model."""
+    """What operators write into; ``prefix`` starts every name of the model.
 
-    def __init__(self, prefix: str, memory: Memory, int8: bool) -> None:
+    With ``int8``, weights are bytes; with ``tiled``, in the order in which AVX512-VNNI reads them.
+    """
+
+    def __init__(self, prefix: str, memory: Memory, int8: bool, tiled: bool = False) -> None:
         self.prefix = prefix
         self.memory = memory
         self.int8 = int8
+        self.tiled = tiled
         self.tables = Tables(prefix)
         self.kernels: set[tuple[str, ...]] = set()
         self.lines: list[str] = []
@@ -103,19 +107,26 @@ class Code:
             return
         kind = c_type(weight.dtype)
         if self.int8 and kind == "float" and weight.size >= _FEWEST_INT8:
-            rows, scale = quantised(weight)
-            most = min(_MOST_INT16, _MOST_INT32 // (127 * inputs))
-            scratch = self.memory.shared("int16_t", inputs)
-            self.kernel("product_int8")
-            self.put(
-                f"{self.prefix}_product_int8({target}, {vector}, {self.tables.add(rows)}, "
-                f"{self.tables.add(scale)}, {scratch}, {literal(most, np.dtype('float32'))}, "
-                f"{outputs}, {inputs});"
-            )
+            self._put_int8(target, vector, *quantised(weight))
             return
         self.kernel("product", kind)
         table = self.tables.add(packed(weight))
         self.put(f"{self.prefix}_product_{kind}({target}, {vector}, {table}, {outputs}, {inputs});")
+
+    def _put_int8(self, target: str, vector: str, rows: np.ndarray, scale: np.ndarray) -> None:
+        outputs, inputs = rows.shape
+        most = min(_MOST_INT16, _MOST_INT32 // (127 * inputs))
+        tables = [rows, scale]
+        if self.tiled:
+            tables = tiles_of_bytes(rows, scale)
+        # In tiles, inputs come four by four.
+        scratch = self.memory.shared("int16_t", -(-inputs // 4) * 4 if self.tiled else inputs)
+        self.kernel("product_int8")
+        told = [*map(self.tables.add, tables), scratch, literal(most, np.dtype("float32"))]
+        self.put(
+            f"{self.prefix}_product_int8({target}, {vector}, {', '.join(told)}, "
+            f"{outputs}, {inputs});"
+        )
 
     def refuse(self, operation: Operation, what: str) -> Exception:
         return refuse(operation.kind, operation.name, what)

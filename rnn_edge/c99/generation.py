@@ -92,18 +92,19 @@ def stream_file(source: Bundle | Path) -> tuple[str, Path]:
     return source.name, source.graph_path(STREAM)
 
 
-def generate(source: Bundle | Path, *, int8: bool = False) -> Generated:
+def generate(source: Bundle | Path, *, int8: bool = False, tiled: bool = False) -> Generated:
     """The C of a bundle's stream graph, or of a lone file of one that carries its contract.
 
-    Needs the onnx package. Raises InputError, or IntegrationError naming the operator that cannot
-    be written.
+    With ``int8``, weights are bytes; with ``tiled``, for processors with AVX512-VNNI alone. Needs
+    the onnx package. Raises InputError, or IntegrationError naming the operator that cannot be
+    written.
     """
     name, path = stream_file(source)
     content = path.read_bytes()
     model = _load(path)
     contract = _contract(model, path)
     phases = find_phases(model, contract, dict.fromkeys(batch_names(contract), 1))
-    return _Generator(name, contract, phases, int8).generated(
+    return _Generator(name, contract, phases, int8, tiled).generated(
         path.name, hashlib.sha256(content).hexdigest()
     )
 
@@ -158,7 +159,9 @@ def rate_axis(spec: TensorSpec, contract: GraphContract) -> int | None:
 
 
 class _Generator:
-    def __init__(self, name: str, contract: GraphContract, phases: Phases, int8: bool) -> None:
+    def __init__(
+        self, name: str, contract: GraphContract, phases: Phases, int8: bool, tiled: bool
+    ) -> None:
         self.name, self.contract, self.phases, self.int8 = name, contract, phases, int8
         program = phases.steady
         self.prefix = prefix_of(name)
@@ -183,7 +186,7 @@ class _Generator:
             for value in program.inputs if value.name in self.states
         ]  # fmt: skip
         self.memories = [Memory(each, self._held(each)) for each in (*phases.starts, program)]
-        self.code = Code(self.prefix, self.memories[0], int8)
+        self.code = Code(self.prefix, self.memories[0], int8, tiled)
 
     def _answers(self, program: Program) -> list[tuple[TensorSpec, Value]]:
         named = zip(self.contract.outputs, program.outputs, strict=True)
@@ -257,7 +260,7 @@ class _Generator:
             "has_start": self.reset is not None, "memories": memories,
             "weight_bytes": self.code.tables.bytes, "tables": self.code.tables.tables,
             "kernels": [list(key) for key in sorted(self.code.kernels)],
-            "tile": TILE, "round": ROUND,
+            "tile": TILE, "round": ROUND, "tiled": self.code.tiled,
             "blocks": blocks, "partial": self.partial,
             "counter": None if counter is None else c_name(counter, set()),
         }  # fmt: skip

@@ -29,6 +29,7 @@ _FLAGS = (
     *("-std=c99", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno"),
     *("-fno-trapping-math", "-fPIC", "-shared"),
 )
+_BYTES = ("__AVX512VNNI__", "__AVX512BW__", "__AVX512F__")
 _HOME = Path(__file__).parent
 _LIBRARY, _ABOUT = "library.so", "library.json"
 
@@ -78,10 +79,18 @@ def open_library(
         with tempfile.TemporaryDirectory(dir=place.parent) as staging:
             folder = Path(staging) / "built"
             folder.mkdir()
-            _build(generate(source, int8=int8), compiler, folder)
+            tiled = int8 and _multiplies_bytes(compiler)
+            _build(generate(source, int8=int8, tiled=tiled), compiler, folder)
             check(_read(folder))
             _move(folder, place)
     return _read(place)
+
+
+def _multiplies_bytes(compiler: str) -> bool:
+    """Whether code of ``compiler`` for this processor may use AVX512-VNNI."""
+    command = [compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return all(f"#define {name} " in done.stdout for name in _BYTES)
 
 
 def _build(generated: Generated, compiler: str, folder: Path) -> None:

@@ -11,6 +11,8 @@ from rnn_edge.c99.memory import c_type
 # Output units that one pass over the inputs works on, and inputs of one round; see the kernels.
 TILE = 64
 ROUND = 4
+# Rows of bytes that one vector holds four inputs of.
+_ROWS, _QUAD = 16, 4
 _A_LINE = 96
 
 
@@ -59,6 +61,20 @@ def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     rows = np.rint(weight / scale[:, None]).clip(-127, 127).astype(np.int8)
     return rows, scale
+
+
+def tiles_of_bytes(rows: np.ndarray, scale: np.ndarray) -> list[np.ndarray]:
+    """(tiles, scales, sums) of int8 ``rows``: 16 rows a tile, 4 inputs of each after the other.
+
+    Rows and inputs are filled up with zeros; the sums are those of each row's weights.
+    """
+    outputs, inputs = rows.shape
+    whole = np.zeros((-(-outputs // _ROWS) * _ROWS, -(-inputs // _QUAD) * _QUAD), np.int8)
+    whole[:outputs, :inputs] = rows
+    tiles = whole.reshape(-1, _ROWS, whole.shape[1] // _QUAD, _QUAD).transpose(0, 2, 1, 3)
+    scales = np.zeros(len(whole), np.float32)
+    scales[:outputs] = scale
+    return [np.ascontiguousarray(tiles), scales, whole.sum(1, dtype=np.int32)]
 
 
 def literal(value: float | int | bool, dtype: np.dtype) -> str:
