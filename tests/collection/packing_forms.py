@@ -66,6 +66,15 @@ class PackedPieces(Encoder):
         return self.rnn(rnn.pack_sequence([x[row] for row in range(x.shape[0])]))[1]
 
 
+class PackedCutRows(Encoder):
+    """pack_sequence over the rows of one batch, each without its padding."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        rows = [row[:length] for row, length in zip(x, lengths.tolist(), strict=True)]
+        y, h = self.rnn(rnn.pack_sequence(rows, enforce_sorted=False))
+        return unpack(y), h[-1]
+
+
 class PaddedPieces(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         return self.rnn(rnn.pad_sequence(list(x.unbind(0)), batch_first=True))[0]
@@ -262,6 +271,7 @@ CASES = [
     Case(PaddedOnTheLeft, ROWS),
     Case(PaddedTimeMajor, (ids(12, "first"), ids(12, "second"))),
     Case(PackedPieces, (X,)),
+    Case(PackedCutRows, (X, LENGTHS)),
     Case(PaddedPieces, (X,)),
     Case(MaskToTheLongest, (X, LENGTHS)),
     Case(MaskUpToItem, (X, LENGTHS)),

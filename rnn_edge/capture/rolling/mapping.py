@@ -29,6 +29,13 @@ class _Every:
     value: Any
 
 
+@dataclass(frozen=True)
+class _Numbers:
+    """[count]: a number taken from a tensor in every iteration."""
+
+    value: Tensor
+
+
 def run_at_once(
     module: GraphModule, scanned: Sequence[Tensor], invariants: Sequence[Any], count: Any
 ) -> Tensor | None:
@@ -58,6 +65,12 @@ def run_at_once(
 def _run(target: Any, args: Any, kwargs: Any, count: Any) -> Any:
     flat = [leaf for arg in (*args, *kwargs.values())
             for leaf in (arg if isinstance(arg, (list, tuple)) else (arg,))]  # fmt: skip
+    if target is _ATEN.item.default and isinstance(args[0], _Every):
+        return _Numbers(args[0].value)
+    if any(isinstance(leaf, _Numbers) for leaf in flat):
+        if target is not _ATEN.scalar_tensor.default:
+            raise _NoFormError
+        return _Every(args[0].value.to(kwargs.get("dtype") or torch.get_default_dtype()))
     if not any(isinstance(leaf, _Every) for leaf in flat):
         return target(*args, **kwargs)
     if target is operator.getitem:
