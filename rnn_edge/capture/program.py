@@ -22,7 +22,7 @@ from rnn_edge.capture.rolling.endings import add_endings
 from rnn_edge.capture.rolling.repeats import count_nodes, may_repeat
 from rnn_edge.capture.rolling.rolled import RolledForward
 from rnn_edge.capture.rolling.steps import read_trace
-from rnn_edge.capture.rolling.trace import Trace
+from rnn_edge.capture.rolling.trace import Source, Step, Trace
 from rnn_edge.capture.tracing import FlatForward, export_at
 from rnn_edge.errors import ExportError
 
@@ -196,7 +196,7 @@ def _roll(
     def trace_at(at: Mapping[str, int]) -> Trace:
         exported = first if at == known else export_at(flat, arguments, at, others)
         joined = _join_sides(exported, flat, arguments, at, others)
-        return read_trace(exported if joined is None else joined)
+        return read_sizes_once(read_trace(exported if joined is None else joined), arguments)
 
     with _keeping(flat):
         programs = add_endings(roll(trace_at, sizes, fixed), trace_at, sizes, fixed)
@@ -210,6 +210,30 @@ def _roll(
     ]
     examples = [resize(argument, sizes) for argument in arguments.tensors]
     return [RolledForward(program, flat, places, examples) for program in programs]
+
+
+def read_sizes_once(trace: Trace, arguments: Arguments) -> Trace:
+    """The same steps, which read the size of an axis from the first argument that has it.
+
+    Which one torch reads it from depends on what it has found to be equal, at some sizes more.
+    """
+    names = {place: name for name, place in trace.sources.items() if isinstance(place, int)}
+    first: dict[str, tuple[Source, int]] = {}
+    for place, argument in enumerate(arguments.tensors):
+        for dim, axis in enumerate(argument.axes):
+            if axis is not None and place in names:
+                first.setdefault(axis, (Source(names[place]), dim))
+
+    def read_first(step: Step) -> Step:
+        x, *dims = step.args
+        place = trace.sources[x.name] if isinstance(x, Source) else None
+        if step.target is not torch.ops.aten.sym_size.int or not isinstance(place, int):
+            return step
+        axis = arguments.tensors[place].axes[dims[0]]
+        return step if axis is None else replace(step, args=first[axis])
+
+    return replace(trace, steps=tuple(read_first(step) if step.args else step
+                                      for step in trace.steps))  # fmt: skip
 
 
 def _roll_repeats(

@@ -15,6 +15,7 @@ from collection import (
     length_values,
     linear_attention,
     loops,
+    loops_opening,
     loops_periodic,
     memory,
     modern_cells,
@@ -37,7 +38,13 @@ from collection.case import Case
 FAMILIES: dict[str, list[Case]] = {
     "layers": layers.CASES,
     "packing": [*packing.CASES, *packing_forms.CASES, *length_values.CASES],
-    "loops": [*loops.CASES, *loops_periodic.CASES, *fixed_loops.CASES, *nested_loops.CASES],
+    "loops": [
+        *loops.CASES,
+        *loops_periodic.CASES,
+        *loops_opening.CASES,
+        *fixed_loops.CASES,
+        *nested_loops.CASES,
+    ],
     "idioms": python_idioms.CASES,
     "cells": [*cells.CASES, *written_cells.CASES],
     "decoders": decoders.CASES,

@@ -157,4 +157,5 @@ REFUSED = {
     "real_structures-BucketsAndBags": "it looks one sequence up in another",
     "real_idioms-Strokes": "its final state is that of another step",
     "real_structures-Spectrogram": "takes frames that come later",
+    "loops-SampledFrames": "frames are put before the first",
 }

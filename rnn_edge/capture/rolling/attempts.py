@@ -18,7 +18,7 @@ from rnn_edge.capture.rolling.folded import FoldedLoop
 from rnn_edge.capture.rolling.folding import fold_inner_loops
 from rnn_edge.capture.rolling.numbers import refuse_carried_numbers
 from rnn_edge.capture.rolling.ordering import take_where_used
-from rnn_edge.capture.rolling.phases import align_phases
+from rnn_edge.capture.rolling.phases import align_opening, align_phases
 from rnn_edge.capture.rolling.program import Loop, Quotient, RolledProgram, RolledStep
 from rnn_edge.capture.rolling.pruning import prune
 from rnn_edge.capture.rolling.runs import FEWEST_FIXED
@@ -36,6 +36,8 @@ _FURTHER_BOTH = 3
 # Long enough for three times the longest period, and one size for each place in it.
 _PERIODIC_SIZES = (12, 13, 14, 15, 16, 17, 21)
 _PERIODS = (2, 3, 4)
+# So many iterations may differ from those behind them.
+_LONGEST_OPENING = 12
 _Align: TypeAlias = Callable[[Sequence[tuple[Sizes, Trace]]], RolledProgram]
 
 
@@ -54,23 +56,38 @@ def roll(
             known[key] = trace_at(at)
         return known[key]
 
+    try:
+        programs = _roll_growing(trace_once, sizes, fixed)
+    except NotRollableError:
+        if len(fixed) > 1:
+            raise
+        found = _roll_periodic(trace_once, sizes, fixed) or _roll_opening(
+            trace_once, sizes, fixed, _LONGEST_OPENING
+        )
+        if found is None:
+            raise
+        return [found]
+    missing = -min((item.count.at((1,) * len(fixed)) for item in programs[-1].items
+                    if isinstance(item, Loop)), default=0)  # fmt: skip
+    if len(fixed) == 1 and missing > 0:
+        # There are sizes at which a loop has less than no iterations.
+        found = _roll_opening(trace_once, sizes, fixed, int(missing) + 2)
+        return [found] if found else programs
+    return programs
+
+
+def _roll_growing(
+    trace_once: Callable[[Mapping[str, int]], Trace],
+    sizes: Mapping[str, int],
+    fixed: Sequence[str],
+) -> list[RolledProgram]:
     further = _FURTHER[0] if len(fixed) == 1 else _FURTHER_BOTH
     try:
         return _roll_at(trace_once, vary(choose_sizes(sizes, fixed), fixed, further), fixed)
     except ExportError:
         # What is wider than those sizes, or begins late, would not show.
         longer = choose_sizes(sizes, fixed, 1)
-    try:
-        return _roll_at(trace_once, vary(longer, fixed, _FURTHER[1]), fixed)
-    except NotRollableError:
-        if len(fixed) > 1:
-            raise
-        periodic = [{**sizes, fixed[0]: size} for size in _PERIODIC_SIZES]
-        traced = _trace_all(trace_once, periodic, fixed)
-        periodic_program = _roll_periodic([(s, without_unused(trace)) for s, trace in traced])
-        if periodic_program is None:
-            raise
-        return [periodic_program]
+    return _roll_at(trace_once, vary(longer, fixed, _FURTHER[1]), fixed)
 
 
 def choose_sizes(sizes: Mapping[str, int], fixed: Sequence[str], row: int = 0) -> dict[str, int]:
@@ -229,15 +246,45 @@ def _trace_all(
     return [(tuple(varied[axis] for axis in fixed), trace_at(varied)) for varied in sizes]
 
 
-def _roll_periodic(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram | None:
+def _roll_opening(
+    trace_once: Callable[[Mapping[str, int]], Trace],
+    sizes: Mapping[str, int],
+    fixed: Sequence[str],
+    longest: int,
+) -> RolledProgram | None:
+    """A loop of which at most the first ``longest`` iterations differ from those behind them."""
+    traced: list[tuple[Sizes, Trace]] = []
+    for size in (*range(1, longest + 4), longest + 6):
+        try:
+            traced += _trace_all(trace_once, [{**sizes, fixed[0]: size}], fixed)
+        except ExportError:
+            if traced:
+                return None  # forward() takes no size in between
+    for change in (without_unused, _as_it_is):
+        try:
+            changed = [(at, change(trace)) for at, trace in traced]
+            return align_opening(changed, longest)
+        except NotRollableError:
+            continue
+    return None
+
+
+def _roll_periodic(
+    trace_once: Callable[[Mapping[str, int]], Trace],
+    sizes: Mapping[str, int],
+    fixed: Sequence[str],
+) -> RolledProgram | None:
     """Loops over every k-th step, or whose iterations repeat after k."""
+    periodic = [{**sizes, fixed[0]: size} for size in _PERIODIC_SIZES]
+    traced = _trace_all(trace_once, periodic, fixed)
+    traces = [(at, without_unused(trace)) for at, trace in traced]
     for period in _PERIODS:
         try:
             return align_phases(traces, period)
         except NotRollableError:
             pass
     for quotient in _quotients():
-        extended = [((*sizes, quotient.of(sizes)), trace) for sizes, trace in traces]
+        extended = [((*at, quotient.of(at)), trace) for at, trace in traces]
         for chosen in (extended, _where_filled(extended, quotient)):
             try:
                 return replace(align(chosen), quotients=(quotient,))

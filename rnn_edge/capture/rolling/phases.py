@@ -1,4 +1,4 @@
-"""Loops whose iterations repeat after k: one body that holds all variants, and chooses.
+"""Loops whose iterations repeat after k, or differ in the first k: one body, which chooses.
 
 A step that is left out in some iterations is computed in all, and its last value is held where it
 is left out. What a step is given may differ from phase to phase: it is chosen by the iteration's
@@ -14,11 +14,22 @@ import torch
 
 from rnn_edge.capture.rolling.affine import Affine, fit
 from rnn_edge.capture.rolling.alignment import (
+    NotRollableError,
     Sizes,
     differs,
-    merge_constants,
 )
-from rnn_edge.capture.rolling.iterations import Unrolled, read_variants, unite, unroll
+from rnn_edge.capture.rolling.beginnings import Beginnings
+from rnn_edge.capture.rolling.iterations import (
+    Unrolled,
+    copies_of,
+    read_plain,
+    read_variants,
+    repeat,
+    unite,
+    unroll,
+    unroll_opening,
+)
+from rnn_edge.capture.rolling.nesting import merge_nested
 from rnn_edge.capture.rolling.program import (
     Argument,
     Collected,
@@ -26,11 +37,11 @@ from rnn_edge.capture.rolling.program import (
     LoopValue,
     Number,
     OwnValue,
-    PlainValue,
     RolledProgram,
     RolledStep,
 )
-from rnn_edge.capture.rolling.trace import Place, Source, Step, Trace
+from rnn_edge.capture.rolling.schedules import Cycle, Opening, Schedule, find_stretch
+from rnn_edge.capture.rolling.trace import Place, Step, Trace
 
 _ATEN = torch.ops.aten
 
@@ -40,45 +51,64 @@ def align_phases(traces: Sequence[tuple[Sizes, Trace]], period: int) -> RolledPr
 
     Raises NotRollableError where the iterations do not repeat after ``period``.
     """
-    unrolled = unroll(traces, period)
-    variants = read_variants(unrolled, period)
-    body, active = unite(variants)
+    return _align(unroll(traces, period), Cycle(period))
+
+
+def align_opening(traces: Sequence[tuple[Sizes, Trace]], longest: int) -> RolledProgram:
+    """As align_phases(), where at most the first ``longest`` iterations differ from all others."""
+    for unrolled in unroll_opening(traces):
+        for length in range(1, longest + 1):
+            try:
+                return _align(unrolled, Opening(length))
+            except NotRollableError:
+                continue
+    raise differs("")
+
+
+def _align(unrolled: list[Unrolled], schedule: Schedule) -> RolledProgram:
+    if not repeat(unrolled, schedule):
+        raise differs("")
+    body, active = unite(read_variants(unrolled, schedule))
     for one in unrolled:
+        one.where.clear()
         for iteration, copy in enumerate(one.copies):
-            phase = iteration % period
-            for place, step in zip(range(copy.start, copy.end), active[phase], strict=True):
+            steps = active[schedule.phase_of(iteration)]
+            for place, step in zip(range(copy.start, copy.end), steps, strict=True):
                 one.where[place] = (iteration, step)
-    return _Merge(unrolled, period, len(body), active).merge()
+    return _Merge(unrolled, schedule, len(body), active).merge()
 
 
 class _Merge:
     """The common body; steps that choose and hold are added behind those of the loop itself."""
 
     def __init__(
-        self, unrolled: Sequence[Unrolled], period: int, count: int, active: Sequence[list[int]]
+        self,
+        unrolled: Sequence[Unrolled],
+        schedule: Schedule,
+        count: int,
+        active: Sequence[list[int]],
     ) -> None:
         self._unrolled = unrolled
-        self._period = period
+        self._schedule = schedule
         self._phases = [
-            frozenset(phase for phase in range(period) if step in active[phase])
+            frozenset(phase for phase in range(schedule.count) if step in active[phase])
             for step in range(count)
         ]
         self._none = (0,) * len(unrolled[0].sizes)
         self._body: list[Any] = [None] * count
-        self._flags: dict[int, OwnValue] = {}
+        self._flags: dict[tuple[int, ...], OwnValue] = {}
         self._chosen: dict[tuple[Argument, ...], OwnValue] = {}
-        # What a step's value is before its first iteration, from whoever reads it then.
-        self._initial: dict[tuple[int, int | None], Argument] = {}
         self._held: dict[tuple[int, int | None], int] = {}
+        self._beginnings = Beginnings(unrolled, schedule, self._phases)
+        self._initial = self._beginnings.initial
 
     def merge(self) -> RolledProgram:
         count = fit([(one.sizes, 0) for one in self._unrolled],
                     [len(one.copies) for one in self._unrolled])  # fmt: skip
         if count is None:
             raise differs("")
-        read = {what for step in range(len(self._body)) for what in self._read_initial(step)}
         before = self._unrolled[0].start
-        fillers = self._fill(read - self._initial.keys(), before)
+        fillers = self._beginnings.fill()
         for step in range(len(self._body)):
             self._body[step] = self._merge_step(step)
         outside = [self._merge_plain([one.plain()[place] for one in self._unrolled])
@@ -88,21 +118,14 @@ class _Merge:
         items: list[RolledStep | Loop] = [*outside[:before], *fillers, loop, *outside[before:]]
         return RolledProgram(tuple(items), returned, self._unrolled[0].trace.sources)
 
-    def _copies(self, step: int) -> list[tuple[Unrolled, int, Step]]:
-        """(trace, iteration, step) of every copy of a step of the body."""
-        return [
-            (one, iteration, one.trace.steps[place])
-            for one in self._unrolled
-            for place, (iteration, own) in one.where.items()
-            if own == step
-        ]
-
     def _merge_step(self, number: int) -> RolledStep:
-        copies = self._copies(number)
+        copies = copies_of(self._unrolled, number)
         head = copies[-1][2]
         line = head.line or str(head.target)
         where = [(one, iteration) for one, iteration, _ in copies]
-        args = self._inside([step.args for *_, step in copies], where, line)
+        args = self._beginnings.shifted.get(number) or self._inside(
+            [s.args for *_, s in copies], where, line
+        )
         kwargs = self._inside([step.kwargs for *_, step in copies], where, line)
         return RolledStep(head.target, args, kwargs, line)
 
@@ -114,12 +137,14 @@ class _Merge:
         def merge_places(places: Sequence[Any]) -> Argument:
             by_phase: dict[int, list[tuple[Unrolled, int, Any]]] = {}
             for place, (one, iteration) in zip(places, where, strict=True):
-                by_phase.setdefault(iteration % self._period, []).append((one, iteration, place))
+                by_phase.setdefault(self._schedule.phase_of(iteration), []).append(
+                    (one, iteration, place)
+                )
             return self._choose({phase: self._merge_phase(phase, rows, line)
                                  for phase, rows in by_phase.items()})  # fmt: skip
 
         points = [(one.sizes, iteration) for one, iteration in where]
-        return _merge_nested(versions, points, line, merge_places)
+        return merge_nested(versions, points, line, merge_places)
 
     def _merge_phase(
         self, phase: int, rows: Sequence[tuple[Unrolled, int, Any]], line: str
@@ -127,7 +152,7 @@ class _Merge:
         """A value that the iterations of one phase are given."""
         one, iteration, last = rows[-1]
         if not isinstance(last, Place) or last.index not in one.where:
-            values = {self._plain(row, place) for row, _, place in rows}
+            values = {read_plain(row, place) for row, _, place in rows}
             if len(values) > 1:
                 raise differs(line)
             return values.pop()
@@ -146,84 +171,48 @@ class _Merge:
         """What ``step`` gave ``delay`` iterations before one of ``phase``."""
         if delay == 0:
             return OwnValue(step, item, 0)
-        between = {(phase - back) % self._period for back in range(1, delay)}
+        between = self._phases_between(phase, 1, delay)
         if between & self._phases[step] or (step, item) not in self._initial:
             raise differs(line)
         initial = (self._initial[step, item],)
-        if len(self._phases[step]) == self._period:
+        if len(self._phases[step]) == self._schedule.count:
             return OwnValue(step, item, 1, initial)
         return OwnValue(self._hold(step, item), None, 1, initial)
-
-    def _fill(self, unknown: Collection[tuple[int, int | None]], before: int) -> list[RolledStep]:
-        """Anything of its shape for what nothing reads before its first iteration.
-
-        That is what another step of the kind begins with, or a zero: a scan gives it its shape.
-        """
-        target = {step: self._copies(step)[-1][2].target for step in range(len(self._body))}
-        known = {(target[step], item): value for (step, item), value in self._initial.items()}
-        missing = set()
-        for step, item in unknown:
-            if (target[step], item) in known:
-                self._initial[step, item] = known[target[step], item]
-            else:
-                missing.add((step, item))
-        if not missing:
-            return []
-        self._initial.update(dict.fromkeys(missing, PlainValue(before, None)))
-        for one in self._unrolled:
-            one.added = 1
-        return [RolledStep(_ATEN.zeros.default, ((),), {}, "")]
-
-    def _read_initial(self, number: int) -> set[tuple[int, int | None]]:
-        """Notes what the steps that ``number`` reads later are before they first run."""
-        read = set()
-        copies = self._copies(number)
-
-        def note(values: Sequence[Any]) -> Argument:
-            for phase in range(self._period):
-                rows = [(one, iteration, value)
-                        for value, (one, iteration, _) in zip(values, copies, strict=True)
-                        if iteration % self._period == phase]  # fmt: skip
-                if not rows or not isinstance(rows[-1][2], Place):
-                    continue
-                one, iteration, last = rows[-1]
-                if last.index not in one.where:
-                    continue
-                before, step = one.where[last.index]
-                if iteration > before:
-                    read.add((step, last.item))
-                for row, other, value in rows:
-                    if other < iteration - before:
-                        found = self._plain(row, value)
-                        if self._initial.setdefault((step, last.item), found) != found:
-                            raise differs(copies[-1][2].line)
-            return None
-
-        points = [(one.sizes, iteration) for one, iteration, _ in copies]
-        for part in ("args", "kwargs"):
-            _merge_nested([getattr(step, part) for *_, step in copies], points, "", note)
-        return read
-
-    def _plain(self, one: Unrolled, value: Any) -> Argument:
-        """A value from outside of the loop."""
-        if isinstance(value, Place):
-            if value.index in one.where:
-                raise differs("")
-            return PlainValue(one.plain_place(value.index), value.item)
-        return value
 
     def _add(self, target: Callable[..., Any], *args: Argument) -> int:
         self._body.append(RolledStep(target, args, {}, ""))
         return len(self._body) - 1
 
-    def _flag(self, phase: int) -> OwnValue:
-        """Whether an iteration is of ``phase``."""
-        if phase not in self._flags:
-            place = Number(Affine(0, self._none, 1), True)
-            rest = self._add(_ATEN.remainder.Scalar, place, self._constant(self._period))
-            flag = self._add(_ATEN.eq.Scalar, OwnValue(rest, None, 0), self._constant(phase))
-            self._flags[phase] = OwnValue(flag, None, 0)
-        return self._flags[phase]
+    def _phases_between(self, phase: int, first: int, end: int) -> set[int]:
+        before = (self._schedule.phases_before(phase, back) for back in range(first, end))
+        return {each for phases in before for each in phases}
+
+    def _flag(self, phases: Collection[int]) -> OwnValue:
+        """Whether an iteration is of one of ``phases``."""
+        key = tuple(sorted(phases))
+        if key not in self._flags:
+            self._flags[key] = OwnValue(self._add_flag(key), None, 0)
+        return self._flags[key]
+
+    def _add_flag(self, phases: tuple[int, ...]) -> int:
+        place = Number(Affine(0, self._none, 1), True)
+        opening = isinstance(self._schedule, Opening)
+        stretch = find_stretch(phases, self._schedule.count) if opening else None
+        if stretch is not None:
+            first, end = stretch
+            if first == 0:
+                return self._add(_ATEN.lt.Scalar, place, self._constant(end))
+            return self._add(_ATEN.ge.Scalar, place, self._constant(first))
+        if len(phases) > 1:
+            *others, last = (self._flag((phase,)) for phase in phases)
+            flag = last
+            for other in others:
+                flag = OwnValue(self._add(_ATEN.logical_or.default, other, flag), None, 0)
+            return flag.step
+        if opening:
+            return self._add(_ATEN.eq.Scalar, place, self._constant(phases[0]))
+        rest = self._add(_ATEN.remainder.Scalar, place, self._constant(self._schedule.count))
+        return self._add(_ATEN.eq.Scalar, OwnValue(rest, None, 0), self._constant(phases[0]))
 
     def _constant(self, value: int) -> Number:
         return Number(Affine(value, self._none), True)
@@ -235,9 +224,13 @@ class _Merge:
             return values[0]
         key = tuple(by_phase.items())
         if key not in self._chosen:
-            (_, chosen), *others = by_phase.items()
-            for phase, value in others:
-                step = self._add(_ATEN.where.self, self._flag(phase), value, chosen)
+            phases_of: dict[Argument, list[int]] = {}
+            for phase, value in by_phase.items():
+                phases_of.setdefault(value, []).append(phase)
+            # The last one is that of most iterations.
+            *others, (chosen, _) = phases_of.items()
+            for value, phases in others:
+                step = self._add(_ATEN.where.self, self._flag(phases), value, chosen)
                 chosen = OwnValue(step, None, 0)
             self._chosen[key] = chosen
         return self._chosen[key]
@@ -249,12 +242,7 @@ class _Merge:
             number = self._held[step, item] = len(self._body)
             self._body.append(None)
             held: OwnValue = OwnValue(number, None, 1, before)
-            *others, last = sorted(self._phases[step])
-            for phase in others:
-                chosen = self._add(_ATEN.where.self, self._flag(phase),
-                                   OwnValue(step, item, 0), held)  # fmt: skip
-                held = OwnValue(chosen, None, 0)
-            args = (self._flag(last), OwnValue(step, item, 0), held)
+            args = (self._flag(self._phases[step]), OwnValue(step, item, 0), held)
             self._body[number] = RolledStep(_ATEN.where.self, args, {}, "")
         return self._held[step, item]
 
@@ -271,7 +259,7 @@ class _Merge:
             pairs = list(zip(self._unrolled, places, strict=True))
             inside = [isinstance(p, Place) and p.index in one.where for one, p in pairs]
             if not any(inside):
-                values = {self._plain(one, place) for one, place in pairs}
+                values = {read_plain(one, place) for one, place in pairs}
                 if len(values) == 1:
                     return values.pop()
             if not all(inside):
@@ -285,33 +273,43 @@ class _Merge:
         def merge_list(lists: Sequence[tuple[Any, ...]]) -> Argument | None:
             return self._collect(lists, points, line)
 
-        return _merge_nested(versions, points, line, merge_places, merge_list)
+        return merge_nested(versions, points, line, merge_places, merge_list)
 
     def _collect(
         self, lists: Sequence[tuple[Any, ...]], points: Sequence[tuple[Sizes, int]], line: str
     ) -> Argument | None:
-        """A list with one item for each iteration, upwards or downwards."""
-        sources = []
-        directions = set()
-        pieces: list[tuple[list[Any], list[Any]]] = []
+        """A list of results of neighbouring iterations, up or down, single ones beside it.
+
+        Where not all iterations give an item, those do that computed it.
+        """
+        sources, firsts, counts, pieces = [], [], [], []
+        directions, grows = set(), len({len(items) for items in lists}) > 1
         for one, items in zip(self._unrolled, lists, strict=True):
             own = [n for n, item in enumerate(items)
                    if isinstance(item, Place) and item.index in one.where]  # fmt: skip
-            if len(own) != len(one.copies) or own != list(range(own[0], own[-1] + 1)):
+            is_partial = len(own) != len(one.copies)
+            if not own or (is_partial and not grows) or own != list(range(own[0], own[-1] + 1)):
                 return None
             stretch = [items[n] for n in own]
             pieces.append((list(items[: own[0]]), list(items[own[-1] + 1 :])))
             upwards = one.where[stretch[0].index][0] <= one.where[stretch[-1].index][0]
             directions.add(1 if upwards else -1)
             ordered = stretch if upwards else stretch[::-1]
-            sources += [(one, (iteration, item)) for iteration, item in enumerate(ordered)]
-        counts = fit(points, [len(one.copies) for one in self._unrolled])
-        if len(directions) > 1 or counts is None:
+            given = [one.where[item.index][0] for item in ordered]
+            iterations = given if is_partial else range(len(one.copies))
+            if list(iterations) != list(range(iterations[0], iterations[0] + len(own))):
+                return None
+            sources += [(one, pair) for pair in zip(iterations, ordered, strict=True)]
+            firsts.append(iterations[0])
+            counts.append(len(own))
+        first, count = fit(points, firsts), fit(points, counts)
+        if len(directions) > 1 or first is None or count is None:
             return None
         step, item = self._leave(sources, line)
         direction = directions.pop()
-        first = Affine(0, self._none) if direction > 0 else counts.plus(Affine(-1, self._none))
-        middle = Collected(0, step, item, first, counts, direction)
+        if direction < 0:
+            first = first.plus(count).plus(Affine(-1, self._none))
+        middle = Collected(0, step, item, first, count, direction)
         ends = [[self._outside(column, line) for column in zip(*side, strict=True)]
                 for side in zip(*pieces, strict=True)]  # fmt: skip
         return (*ends[0], middle, *ends[1])
@@ -323,13 +321,13 @@ class _Merge:
         by_phase: dict[int, set[OwnValue]] = {}
         for one, (iteration, place) in values:
             before, step = one.where[place.index]
-            phase, delay = iteration % self._period, iteration - before
+            phase, delay = self._schedule.phase_of(iteration), iteration - before
             if delay < 0:
                 raise differs(line)
-            between = {(phase - back) % self._period for back in range(delay)}
+            between = self._phases_between(phase, 0, delay)
             if delay and (between & self._phases[step] or (step, place.item) not in self._initial):
                 raise differs(line)
-            everywhere = len(self._phases[step]) == self._period
+            everywhere = len(self._phases[step]) == self._schedule.count
             if delay or (not everywhere and (step, place.item) in self._initial):
                 read = OwnValue(self._hold(step, place.item), None, 0)
             else:
@@ -339,31 +337,3 @@ class _Merge:
             raise differs(line)
         chosen = self._choose({phase: reads.pop() for phase, reads in by_phase.items()})
         return chosen.step, chosen.item
-
-
-def _merge_nested(
-    versions: Sequence[Any],
-    points: Sequence[tuple[Sizes, int]],
-    line: str,
-    merge_places: Callable[[Sequence[Any]], Argument],
-    merge_list: Callable[[Sequence[tuple[Any, ...]]], Argument | None] | None = None,
-) -> Argument:
-    """Nested arguments merged leaf by leaf."""
-    head = versions[-1]
-
-    def inner(parts: Sequence[Any]) -> Argument:
-        return _merge_nested(parts, points, line, merge_places, merge_list)
-
-    if isinstance(head, tuple):
-        if merge_list and any(isinstance(item, Place) for item in head):
-            collected = merge_list(versions)
-            if collected is not None:
-                return collected
-        if len({len(version) for version in versions}) > 1:
-            raise differs(line)
-        return tuple(inner(parts) for parts in zip(*versions, strict=True))
-    if isinstance(head, dict):
-        return {key: inner([version[key] for version in versions]) for key in head}
-    if any(isinstance(version, (Place, Source)) for version in versions):
-        return merge_places(versions)
-    return merge_constants(versions, points, line)
