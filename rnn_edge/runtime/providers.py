@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,17 @@ def bound_run(session: Any, binding: Any) -> Callable[[], None]:
         return partial(session._sess.run_with_iobinding, binding._iobinding, run_options())
     except AttributeError:
         return partial(session.run_with_iobinding, binding)
+
+
+def plain_run(session: Any, names: list[str]) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """A function that runs ``session``, as its ``run`` does, less what that looks at beforehand.
+
+    Inputs are checked before; what is left out costs as much as a sixth of a small run.
+    """
+    inner = getattr(session, "_sess", None)
+    if inner is None:
+        return partial(session.run, names)
+    return lambda feed: inner.run(names, feed, run_options())
 
 
 def short_message(error: BaseException, limit: int = 300) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -121,34 +122,30 @@ def split(lengths: np.ndarray, shortest: int = 1) -> list[np.ndarray]:
     starts = np.flatnonzero(np.diff(sizes, prepend=np.inf))
     if len(starts) > 64:
         starts = starts[np.linspace(0, len(starts) - 1, 64).astype(int)]
-    cuts = _cheapest_cuts(sizes[starts].tolist(), [*starts.tolist(), len(sizes)])
+    cuts = _cheapest_cuts(sizes[starts], np.append(starts, len(sizes)))
     parts = np.split(order, cuts)
     while len(parts) > MOST_RUNS:
         parts = _merge(parts, lengths, shortest)
     return parts
 
 
-def _cheapest_cuts(steps: Sequence[float], places: Sequence[int]) -> list[int]:
+def _cheapest_cuts(steps: np.ndarray, places: np.ndarray) -> list[int]:
     """Where runs part, of rows sorted by length: ``steps`` of those from each of ``places`` on.
 
     The last of ``places`` is the number of rows.
     """
+    # What a run from each place to each later one costs: rows in between, of the longest's steps.
+    costs = _run_cost(steps[:, None], places[1:] - places[:-1, None])
     # By place: what all before it cost at least, and where the last run of those begins.
-    least, begins = [0.0], [0]
+    least, begins = np.zeros(len(places)), [0]
     for end in range(1, len(places)):
-        lowest, chosen = np.inf, 0
-        for first in range(end - 1, -1, -1):
-            alone = _run_cost(steps[first], places[end] - places[first])
-            if alone >= lowest:
-                break  # a run that begins earlier costs more still
-            if least[first] + alone < lowest:
-                lowest, chosen = least[first] + alone, first
-        least.append(lowest)
-        begins.append(chosen)
+        sums = least[:end] + costs[:end, end - 1]
+        begins.append(int(sums.argmin()))
+        least[end] = sums[begins[-1]]
     cuts, end = [], len(places) - 1
     while begins[end] > 0:
         end = begins[end]
-        cuts.append(places[end])
+        cuts.append(int(places[end]))
     return cuts[::-1]
 
 
@@ -162,7 +159,7 @@ def _cost_of_one(lengths: np.ndarray, steps: int) -> float:
     return _run_cost(steps, len(lengths))
 
 
-def _run_cost(steps: float, rows: int) -> float:
+def _run_cost(steps: Any, rows: Any) -> Any:
     return steps * (rows + ROWS_A_STEP) + STEPS_A_RUN
 
 
@@ -218,6 +215,9 @@ def _filled(
 ) -> np.ndarray:
     shape = list(like.shape)
     shape[row_axis], shape[time_axis] = sizes
+    if padding is not None and not padding.any():
+        # Pages that nothing is written to are never touched.
+        return np.zeros(shape, like.dtype)
     whole = np.empty(shape, like.dtype)
     if padding is not None:
         np.moveaxis(whole, (row_axis, time_axis), (0, 1))[...] = padding

@@ -15,7 +15,7 @@ from rnn_edge.runtime.feed import Feed
 from rnn_edge.runtime.probe import probe
 from rnn_edge.runtime.providers import (
     create_session,
-    run_options,
+    plain_run,
     runtime_errors,
     short_message,
 )
@@ -91,6 +91,7 @@ class Session:
         self._feed = Feed(self.contract)
         self._ragged = None if groups is False else RaggedBatches.of(self.contract)
         self._output_names = [spec.name for spec in self.contract.outputs]
+        self._run_native = plain_run(self.native, self._output_names)
 
     def run(self, *arrays: Any) -> list[np.ndarray]:
         """Run once: ``run({name: array})`` or ``run(array, ...)`` in the contract's order.
@@ -109,7 +110,7 @@ class Session:
 
     def _run_once(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         try:
-            outputs: list[np.ndarray] = self.native.run(self._output_names, feed, run_options())
+            outputs: list[np.ndarray] = self._run_native(feed)
         except runtime_errors() as error:
             raise InputError(
                 f"{self.path.name} must run on these inputs, ONNX Runtime refused: "
