@@ -24,6 +24,8 @@ from rnn_edge.runtime.tuning import Tuning, write_tuning
 
 # Less than this is not worth another way of running: it may be gone in the next measurement.
 LEAST_GAIN = 0.03
+# A thread that waits for nobody need not spin.
+_OPTIONS_OF_ONE = tuple(option for option in OPTIONS if option != "spinning")
 # Steps over which weights of 8 bits are held against float32.
 _CHECKED_STEPS = 1000
 
@@ -88,9 +90,9 @@ def tune(
     """Time the ways of running ``source``, a bundle, on this machine and keep the fastest.
 
     ``stream`` tunes pushes of ``chunk`` frames (the fewest, 1 mostly) in ``batch`` rows, with the
-    engines of StreamSession, the graphs that take such chunks and a memory arena; otherwise
+    engines of StreamSession, the graphs that take such chunks, a memory arena or pattern; otherwise
     ``batch`` sequences of ``sequence`` steps, or a batch with these ``lengths``, with numbers of
-    threads, a memory arena, threads that spin, and with rows of alike lengths run together or not.
+    threads, a memory arena or pattern, threads that spin, and with rows of alike lengths run together or not.
     ``max_drop`` admits weights of 8 bits whose answers lose no more than that share. ``seconds``
     are those of one candidate. Session and StreamSession use what was kept where they are not told
     otherwise.
@@ -171,8 +173,7 @@ def _sessions(bundle: Bundle, ragged: bool) -> Iterator[_Session]:
         for threads in counts:
             name = f"{threads} thread{'s' * (threads > 1)}"
             name += f", rows {'in groups' if groups else 'in one run'}" if can_group else ""
-            # Threads that wait for nobody need not spin.
-            tried = OPTIONS if threads > 1 else OPTIONS[:1]
+            tried = OPTIONS if threads > 1 else _OPTIONS_OF_ONE
             for options in ((), *((option,) for option in tried)):
                 told = f"{name}, {options[0]}" if options else name
                 yield _Session(bundle, threads, groups, options, told)
@@ -192,7 +193,7 @@ def _pushes(
     frames = default.frames
     if "step" in bundle.contract.graphs and frames == 1:
         yield _Push(bundle, plain, sizes, random, (f"{plain}, stream.onnx", False, ()))
-    for option in OPTIONS[:1]:  # one thread has nothing to wait for
+    for option in _OPTIONS_OF_ONE:
         yield _Push(bundle, plain, sizes, random, (f"{plain}, {option}", True, (option,)))
     for engine in ("c", "c-int8"):
         if engine == "c-int8" and max_drop is None:

@@ -130,7 +130,8 @@ def test_threads_and_groups_are_kept_and_used(
         f"{threads}, rows in {way}{option}"
         for way in ("groups", "one run")
         for threads, options in (
-            ("1 thread", ("", ", arena")), ("2 threads", ("", ", arena", ", spinning")),
+            ("1 thread", ("", ", arena", ", pattern")),
+            ("2 threads", ("", ", arena", ", spinning", ", pattern")),
         )
         for option in options
     ]  # fmt: skip
@@ -143,7 +144,7 @@ def test_threads_and_groups_are_kept_and_used(
     assert told.native.get_session_options().intra_op_num_threads == 1
 
 
-@pytest.mark.parametrize("option", ["arena", "spinning"])
+@pytest.mark.parametrize("option", ["arena", "spinning", "pattern"])
 def test_an_option_that_pays_is_kept_and_used(
     ragged: Bundle, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
@@ -157,10 +158,14 @@ def test_an_option_that_pays_is_kept_and_used(
     assert read_tuning(ragged).options == (option,)
     options = rnn_edge.Session(ragged).native.get_session_options()
     spins = options.get_session_config_entry("session.intra_op.allow_spinning")
-    assert (options.enable_cpu_mem_arena, spins) == (option == "arena", str(int(option != "arena")))
+    assert options.enable_cpu_mem_arena == (option == "arena")
+    assert options.enable_mem_pattern == (option in ("arena", "pattern"))
+    assert spins == str(int(option == "spinning"))
     plain = rnn_edge.Session(ragged, options=()).native.get_session_options()
     assert not plain.enable_cpu_mem_arena
-    with pytest.raises(InputError, match="options must be among arena, spinning, got 'pool'"):
+    with pytest.raises(
+        InputError, match="options must be among arena, spinning, pattern, got 'pool'"
+    ):
         rnn_edge.Session(ragged, options=["pool"])
 
 
@@ -203,7 +208,7 @@ def test_a_form_of_the_stream_that_pays_is_kept_and_used(
     assert made(step=True, options=()) == ("step.onnx", False)
     # Another chunk than that of the step graph has no such choice.
     names = [each.name for each in rnn_edge.tune(bundle, stream=True, chunk=4).candidates]
-    assert names == ["onnxruntime", "onnxruntime, arena"]
+    assert names == ["onnxruntime", "onnxruntime, arena", "onnxruntime, pattern"]
 
 
 def test_options_of_whole_sequences_are_not_those_of_a_stream(gru: Bundle) -> None:

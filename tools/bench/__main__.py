@@ -26,13 +26,16 @@ from rich.console import Console
 from rich.table import Table
 from speed.generation import measure_generation
 from speed.peers import PEERS, installed
+from speed.quantised import measure_quantised
 from speed.sequences import measure_ragged, measure_sequences
 from speed.starts import measure_exports, measure_starts
 from speed.steps import CELLS, measure_pool, measure_steps
 from speed.training import measure_training
 from speed.turns import Row
 
-GROUPS = ("step", "sequences", "ragged", "streams", "generation", "starts", "export", "training")
+GROUPS = (
+    "step", "sequences", "int8", "ragged", "streams", "generation", "starts", "export", "training",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -91,12 +94,15 @@ def measure(
                 for hidden in (64, 256):
                     for batch in (1, 32) if quick else (1, 8, 32):
                         yield measure_sequences(cell, hidden, batch, folder(), turns // 5)
+            if "int8" in groups:
+                for hidden in (256, 512):
+                    yield from measure_quantised(cell, hidden, folder(), turns)
             if "ragged" in groups:
                 for hidden in (64, 256):
                     for kind in ("uniform", "log-normal"):
                         yield measure_ragged(cell, hidden, kind, folder(), turns // 5)
             if "generation" in groups:
-                for hidden in (256,) if quick else (256, 512):
+                for hidden in (256, 512):
                     yield measure_generation(cell, hidden, folder(), turns // 5)
             if "export" in groups:
                 yield measure_exports(CELLS[cell], folder(), 3 if quick else 7)

@@ -35,6 +35,12 @@ class Pick:
             return logits
         return writer.op("Add", logits, writer.constant(self.mask, np.float32))
 
+    def going_on(self, writer: Writer) -> ir.Value:
+        """Whether a row goes on behind each id."""
+        size = writer.constant(self.model.vocabulary)
+        ids = writer.op("Range", writer.constant(0), size, writer.constant(1))
+        return writer.op("Not", writer.op("Equal", ids, self.end))
+
     def one_of(
         self, writer: Writer, logits: ir.Value, random: ir.Value | None
     ) -> Sequence[ir.Value]:
@@ -110,7 +116,7 @@ def write_row(
     else:
         chosen, likelihood, *others = pick.one_of(inner, found, drawn)
         told = [inner.op("Identity", chosen), likelihood]
-    still = inner.op("Squeeze", inner.op("Not", inner.op("Equal", chosen, pick.end)))
+    still = inner.op("Squeeze", inner.op("Gather", pick.going_on(writer), chosen))
     given = [] if drawn is None else [drawn]
     turn = body(
         inner, [number, goes_on, token, *given, *before], [still, chosen, *others, *after, *told]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from speed.steps import CELLS
 from speed.turns import Competitor, Row, WrongAnswerError, check, rows_of
 
 VOCABULARY, LENGTH = 100, 100
-GRAPH, LOOP, EAGER = "generate.onnx", "Python loop over session.run", "torch"
+GRAPH, GRAPH8, LOOP = "generate.onnx", "generate.onnx, int8", "Python loop over session.run"
+# Of a log-probability, as far as both write the same.
+_NEAR8 = 0.5
 
 
 class Characters(nn.Module):
@@ -62,7 +65,14 @@ def measure_generation(cell: str, hidden: int, folder: Path, turns: int) -> list
             "temperature": np.array(0, np.float32),
         }
     )
+    small = rnn_edge.Session(
+        rnn_edge.quantize(bundle, folder / "int8", max_drop=0.1).bundle, graph="generate"
+    )
+    truth = _eager(module, False)
+    _check_near(generate.run_named(feed), small.run_named(feed))
     competitors = [
+        # Its own answer was held to the float32 one above: one id that differs changes all after.
+        Competitor(GRAPH8, lambda: small.run_named(feed)["generated"][0], lambda: truth),
         _plain(GRAPH, lambda: generate.run_named(feed)["generated"][0]),
         _plain(LOOP, lambda: _loop(bundle)),
         *(
@@ -70,10 +80,23 @@ def measure_generation(cell: str, hidden: int, folder: Path, turns: int) -> list
             for enabled in (True, False)
         ),
     ]
-    check(competitors, _eager(module, False))
-    wanted = {(GRAPH, LOOP): 1.8, (GRAPH, "torch"): 7.0, (GRAPH, "torch, no oneDNN"): 7.0}
+    check(competitors, truth)
+    wanted = {
+        (GRAPH8, LOOP): 3.2,
+        (GRAPH, LOOP): 1.8,
+        (GRAPH, "torch"): 7.0,
+        (GRAPH, "torch, no oneDNN"): 7.0,
+    }
     case = f"{cell} {hidden}, greedy"
-    return rows_of("generation", case, competitors, turns, [GRAPH], wanted)
+    return rows_of("generation", case, competitors, turns, [GRAPH, GRAPH8], wanted)
+
+
+def _check_near(found: Mapping[str, np.ndarray], small: Mapping[str, np.ndarray]) -> None:
+    """Raise WrongAnswerError unless the log-probabilities agree up to the first other id."""
+    same = np.logical_and.accumulate(found["generated"] == small["generated"], axis=1)
+    errors = np.abs(found["log_probabilities"] - small["log_probabilities"])[same]
+    if not errors.size or errors.max() > _NEAR8:
+        raise WrongAnswerError(f"{GRAPH8} is off by {errors.max(initial=0):.2g}")
 
 
 def _loop(bundle: rnn_edge.Bundle) -> np.ndarray:

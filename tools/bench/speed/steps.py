@@ -62,8 +62,8 @@ def measure_steps(cell: str, hidden: int, layers: int, folder: Path, turns: int)
         competitors.append(
             Competitor(
                 name,
-                step.timed(frames[0]) if isinstance(step, _Native) else _cycle(step, frames),
-                _answers(make(), frames),
+                step.timed(frames[0]) if isinstance(step, _Native) else cycle(step, frames),
+                push_answers(make(), frames),
                 0.1 if "int8" in name else 2e-2 if "bf16" in name else 1e-4,
             )
         )  # fmt: skip
@@ -231,7 +231,7 @@ def _jax(core: nn.RNNBase, zeros: list[Tensor]) -> StepCall:
     return step
 
 
-def _cycle(step: StepCall, frames: np.ndarray) -> Callable[[], np.ndarray]:
+def cycle(step: StepCall, frames: np.ndarray) -> Callable[[], np.ndarray]:
     """Calls with another frame every time."""
     place = [0]
 
@@ -242,7 +242,7 @@ def _cycle(step: StepCall, frames: np.ndarray) -> Callable[[], np.ndarray]:
     return call
 
 
-def _answers(step: StepCall, frames: np.ndarray) -> Callable[[], np.ndarray]:
+def push_answers(step: StepCall, frames: np.ndarray) -> Callable[[], np.ndarray]:
     return lambda: np.concatenate([step(frame)[0].copy() for frame in frames[:CHECKED]])
 
 
