@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
-    type=click.Choice(["int8", "float16"]),
+    type=click.Choice(["int8", "int8-stored", "float16"]),
     default="int8",
     show_default=True,
-    help="How weights are stored; large LSTM layers compute with int8 as well.",
+    help="How weights are stored. With int8 large layers compute so too: slow in browsers.",
 )
 @click.option(
     "--max-drop",
@@ -52,7 +52,7 @@ def quantize(
 ) -> None:
     """Write BUNDLE with weights of fewer bits, and say what it loses and gains.
 
-    All its graphs: large LSTM layers compute with int8, every other weight is stored so. Golden
+    All its graphs: large layers and heads compute with int8, other weights are stored so. Golden
     and random inputs and 10,000 steps of the stream are compared with the float32 bundle; nothing
     is written where an output loses more than --max-drop. With --checkpoint the budget is of the
     task's own measure on its test data: a difference where more is better, else a relative growth.
@@ -76,7 +76,8 @@ def quantize(
     layers, stored = sum(found.nodes.values()), sum(found.stored.values())
     click.echo(
         f"Wrote {found.bundle.path}: {found.quantised_bytes:,} bytes of graphs, {share:.0%} of "
-        f"float32; {layers} layers compute with int8, {stored} weights are stored as {weights}."
+        f"float32; {layers} layers and heads compute with int8, {stored} weights are stored as "
+        f"{weights.split('-')[0]}."
     )
 
 

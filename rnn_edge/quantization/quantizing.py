@@ -38,7 +38,9 @@ from rnn_edge.verification.tolerance import tolerance_for
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-FORMS = ("int8", "float16")
+#: int8 that is computed with, int8 and float16 that are stored alone.
+FORMS = ("int8", "int8-stored", "float16")
+_STORED = "-stored"
 #: Units from which DynamicQuantizeLSTM is faster: over sequences, and at one step a call.
 SEQUENCE_FROM, STEP_FROM = 64, 192
 #: Weights from which a layer is faster as products by int8 and nodes: one step, and a Scan.
@@ -95,8 +97,10 @@ def quantize(
     With "int8", LSTM layers of 64 units and more (192 in graphs for streams), GRU layers of 256
     and heads compute with int8, smaller ones too where a graph sees one step of one row, for which
     a graph is added; all other weights, embeddings among them, are stored as int8 and computed with
-    in float32. ``max_drop`` is the most that an output may lose, as Loss measures it, on the golden
-    inputs, on random ones, and over 10,000 steps of a stream. With ``checkpoint``, what the bundle
+    in float32. With "int8-stored" all are: standard operators alone, and the choice for browsers,
+    whose ONNX Runtime has no fast int8 products. ``max_drop`` is the most that an output may lose,
+    as Loss measures it, on the golden inputs, on random ones, and over 10,000 steps of a stream.
+    With ``checkpoint``, what the bundle
     was exported from, it is the most that the task's own measure may lose on its test data (or that
     of ``data``), as Score measures it; the other losses are told.
 
@@ -169,7 +173,7 @@ def _write(
             )
             if name in added and not changed:
                 continue
-        rest = StoreWeights(weights)
+        rest = StoreWeights(weights.removesuffix(_STORED))
         rest(model)
         nodes[name], stored[name] = changed, rest.changed
         # Such a layer's scale is that of its whole batch: grouping rows would change answers.

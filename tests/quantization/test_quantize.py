@@ -242,3 +242,12 @@ def test_single_steps_get_a_graph_that_computes_with_int8(kind, tmp_path):
     parts.append(stream.push(x[:, 12:].numpy())[0])
     error = np.concatenate(parts, 1) - expected
     assert 1e-6 < np.sqrt(np.mean(error**2)) / expected.std() < 0.02
+
+
+def test_weights_that_are_only_stored_keep_to_standard_operators(speech, tmp_path):
+    found = rnn_edge.quantize(speech[1], tmp_path / "q", weights="int8-stored", max_drop=0.05)
+    assert not any(found.nodes.values())
+    assert found.stored["model"] >= 5
+    assert found.quantised_bytes < 0.4 * found.float_bytes
+    for name in found.bundle.contract.graphs:
+        assert "com.microsoft" not in ir.load(found.bundle.graph_path(name)).opset_imports
