@@ -93,9 +93,9 @@ def tune(
     engines of StreamSession, the graphs that take such chunks, a memory arena or pattern; otherwise
     ``batch`` sequences of ``sequence`` steps, or a batch with these ``lengths``, with numbers of
     threads, a memory arena or pattern, threads that spin, and with rows of alike lengths run
-    together or not. ``max_drop`` admits weights of 8 bits whose answers lose no more than that share. ``seconds``
-    are those of one candidate. Session and StreamSession use what was kept where they are not told
-    otherwise.
+    together or not. ``max_drop`` admits weights of 8 bits whose answers lose no more than that
+    share. ``seconds`` are those of one candidate. Session and StreamSession use what was kept where
+    they are not told otherwise.
     Raises InputError where the bundle cannot be run so.
     """
     bundle = source if isinstance(source, Bundle) else Bundle.load(source)

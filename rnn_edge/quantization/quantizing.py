@@ -100,9 +100,9 @@ def quantize(
     in float32. With "int8-stored" all are: standard operators alone, and the choice for browsers,
     whose ONNX Runtime has no fast int8 products. ``max_drop`` is the most that an output may lose,
     as Loss measures it, on the golden inputs, on random ones, and over 10,000 steps of a stream.
-    With ``checkpoint``, what the bundle
-    was exported from, it is the most that the task's own measure may lose on its test data (or that
-    of ``data``), as Score measures it; the other losses are told.
+    With ``checkpoint``, what the bundle was exported from, it is the most that the task's own
+    measure may lose on its test data (or that of ``data``), as Score measures it; the other losses
+    are told.
 
     Raises QuantizationError where nothing can be quantised or an output loses more; then nothing is
     written, and what is at ``out_dir`` stays.
