@@ -15,7 +15,7 @@ from rnn_edge.describing import MODEL_FILE, Description, describe, merge_limits
 from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.exported import Exported, graphs_of
 from rnn_edge.extras import import_extra
-from rnn_edge.generating import add_generator
+from rnn_edge.generating import add_generator, never_but_bytes
 from rnn_edge.hearing import put_hearing
 from rnn_edge.pipelining import add_pipeline
 from rnn_edge.sound_features import SoundFeatures
@@ -107,6 +107,7 @@ def export(
         graph = replace(graph, axes=merge_limits(parity.limits, description.limits))
         graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
         original = (module, captured.arguments, parity.cases)
+        decoder = never_but_bytes(decoder, front_end, graph)
         part = add_stream(captured, graph, session, original, place, wish)
         generation = add_generator(part.stream, graph, original[:2], place, decoder)
     graphs = graphs_of(graph, part, generation)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_edge.contract import Contract, Decoder, GraphContract, NextCharacterDecoder
+from rnn_edge.contract import (
+    ByteFrontEnd,
+    Contract,
+    Decoder,
+    FrontEnd,
+    GraphContract,
+    NextCharacterDecoder,
+)
 from rnn_edge.errors import ExportError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.streaming import save_graph
@@ -61,6 +68,19 @@ def add_generator(
     except (ExportError, VerificationError) as error:
         return GeneratePart(None, {"refused": str(error)}, {})
     return GeneratePart(generator, report.to_dict(), golden)
+
+
+def never_but_bytes(
+    decoder: Decoder | None, front_end: FrontEnd | None, model: GraphContract
+) -> Decoder | None:
+    """``decoder``; of a language model of bytes, what is no byte is never to be sampled."""
+    if not isinstance(decoder, NextCharacterDecoder) or not isinstance(front_end, ByteFrontEnd):
+        return decoder
+    logits = model.outputs[0].dims[-1:]
+    count = logits[0] if logits and isinstance(logits[0], int) else 0
+    bytes_of = range(front_end.offset, front_end.offset + 256)
+    others = {place for place in range(count) if place not in bytes_of}
+    return replace(decoder, never=tuple(sorted({*decoder.never, *others})))
 
 
 def write_generator(folder: Path, part: GeneratePart, about: Contract) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from rnn_edge.contract import AxisLimits, CharacterFrontEnd, NextCharacterDecoder
+from rnn_edge.contract import AxisLimits, ByteFrontEnd, CharacterFrontEnd, NextCharacterDecoder
 from rnn_edge.errors import ContractError, InputError
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.decoders import softmax
-from rnn_edge.runtime.front_ends import characters
+from rnn_edge.runtime.front_ends import text_ids
 from rnn_edge.runtime.session import Session
 
 # Ctrl-C is heard between two runs: a long prompt is read in pieces of this many characters.
@@ -20,6 +21,8 @@ MOST_CHARACTERS_A_RUN = 256
 # A reader sees the text grow; a run of the whole loop for each of so many costs nothing more.
 CHARACTERS_A_PIECE = 16
 _SEEDS = 2**31 - 2
+
+TextFrontEnd = CharacterFrontEnd | ByteFrontEnd
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Sampling:
 
 def generate(
     session: Session,
-    front_end: CharacterFrontEnd,
+    front_end: TextFrontEnd,
     decoder: NextCharacterDecoder,
     prompt: str | None,
     sampling: Sampling,
@@ -67,41 +70,36 @@ def generate(
     Characters that the model does not know are read as unknown. Raises InputError for an empty
     prompt, ContractError for a graph that does not give one logit for each vocabulary entry.
     """
-    if prompt is None:
-        ids = [_line_start(front_end, decoder)]
-    else:
-        ids = characters(front_end, prompt, "prompt").tolist()
+    ids = _prompt_ids(front_end, decoder, prompt)
     # A plain generator function would check only when the first character is asked for.
-    return _continue(_Reader(session, len(front_end.vocabulary)), ids, front_end, decoder, sampling)
+    return _continue(_Reader(session, _count(front_end)), ids, front_end, decoder, sampling)
 
 
 def write(
     session: Session,
-    front_end: CharacterFrontEnd,
+    front_end: TextFrontEnd,
     decoder: NextCharacterDecoder,
     prompt: str | None,
     sampling: Sampling,
 ) -> Iterator[str]:
     """As ``generate``, by a bundle's generating graph: the text that every app gets of a seed."""
-    if prompt is None:
-        ids = [_line_start(front_end, decoder)]
-    else:
-        ids = characters(front_end, prompt, "prompt").tolist()
+    ids = _prompt_ids(front_end, decoder, prompt)
     return _pieces(session, ids, front_end, sampling)
 
 
 def write_texts(
     session: Session,
-    front_end: CharacterFrontEnd,
+    front_end: TextFrontEnd,
     decoder: NextCharacterDecoder,
     prompt: str | None,
     sampling: Sampling,
 ) -> Iterator[str]:
     """As ``write``, by the graph that takes prompts and gives texts itself."""
+    ids = _prompt_ids(front_end, decoder, prompt)
+    if isinstance(front_end, ByteFrontEnd):
+        return _byte_pieces(session, front_end, ids, sampling)
     if prompt is None:
-        prompt = front_end.vocabulary[_line_start(front_end, decoder)]
-    elif not prompt:
-        raise InputError("prompt must hold at least one character, got none. Give a text.")
+        prompt = front_end.vocabulary[ids[0]]
     return _text_pieces(session, prompt, sampling)
 
 
@@ -119,20 +117,41 @@ def _text_pieces(session: Session, prompt: str, sampling: Sampling) -> Iterator[
         prompt = prompt[-1:]
 
 
+def _byte_pieces(
+    session: Session, front_end: ByteFrontEnd, ids: list[int], sampling: Sampling
+) -> Iterator[str]:
+    carried, options = _start(sampling)
+    left = sampling.length
+    while left:
+        count = min(left, CHARACTERS_A_PIECE)
+        given = np.array(ids) - front_end.offset
+        prompt = {"bytes": given.astype(np.uint8), "lengths": np.array([len(ids)])}
+        outputs = session.run_named(options | carried | prompt | {"max_new": np.array(count)})
+        carried = {pair.input: outputs[pair.output] for pair in session.contract.states}
+        ids = outputs["generated"][0, -1:].tolist()
+        left -= count
+        yield from str(outputs["text"][0])
+
+
 def prompt_feed(session: Session, prompts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Texts as strings, or as the code points that a portable graph takes."""
+    """Texts as strings, or as the code points or bytes that a graph takes."""
     spec = session.contract.inputs[0]
     if spec.dtype == "string":
         return {spec.name: np.array(prompts, object)}
+    if spec.dtype == "uint8":
+        parts = [prompt.encode() for prompt in prompts]
+        sizes = np.array([len(part) for part in parts], np.int64)
+        return {spec.name: np.frombuffer(b"".join(parts), np.uint8), "lengths": sizes}
     points = [ord(character) for prompt in prompts for character in prompt]
     lengths = np.array([len(prompt) for prompt in prompts], np.int64)
     return {spec.name: np.array(points, np.int32), "lengths": lengths}
 
 
 def _pieces(
-    session: Session, ids: list[int], front_end: CharacterFrontEnd, sampling: Sampling
+    session: Session, ids: list[int], front_end: TextFrontEnd, sampling: Sampling
 ) -> Iterator[str]:
     carried, options = _start(sampling)
+    spell = _speller(front_end)
     tokens = session.contract.inputs[0].name
     left = sampling.length
     while left:
@@ -142,7 +161,8 @@ def _pieces(
         carried = {pair.input: outputs[pair.output] for pair in session.contract.states}
         ids = outputs["generated"][0, -1:].tolist()
         left -= count
-        yield from (front_end.vocabulary[place] for place in outputs["generated"][0])
+        for place in outputs["generated"][0]:
+            yield from spell(int(place))
 
 
 def _start(sampling: Sampling) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -176,17 +196,17 @@ def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) 
 def _continue(
     reader: _Reader,
     ids: list[int],
-    front_end: CharacterFrontEnd,
+    front_end: TextFrontEnd,
     decoder: NextCharacterDecoder,
     sampling: Sampling,
 ) -> Iterator[str]:
-    random = np.random.default_rng(sampling.seed)
+    random, spell = np.random.default_rng(sampling.seed), _speller(front_end)
     never = list(decoder.never)
     for _ in range(sampling.length):
         logits = reader.read(ids)
         logits[never] = -np.inf
         ids = [choose(logits, sampling, random)]
-        yield front_end.vocabulary[ids[0]]
+        yield from spell(ids[0])
 
 
 class _Reader:
@@ -196,7 +216,7 @@ class _Reader:
     trained to.
     """
 
-    def __init__(self, session: Session, vocabulary_size: int) -> None:
+    def __init__(self, session: Session, vocabulary_size: int | None) -> None:
         self._session = session
         self._size = vocabulary_size
         self._layout = Layout.of(session.contract)
@@ -226,16 +246,40 @@ class _Reader:
         outputs = self._session.run_named(inputs | self._states)
         self._states = {pair.input: outputs[pair.output] for pair in contract.states}
         logits = outputs[contract.outputs[0].name]
-        if logits.shape[-1] != self._size:
+        if self._size not in (None, logits.shape[-1]):
             raise ContractError(
                 f"{contract.outputs[0].name} must hold {self._size} logits, one for each entry of "
                 f"the vocabulary, got {logits.shape[-1]}. Export the model again."
             )
-        return logits.reshape(-1, self._size)[-1].astype(np.float64)
+        return logits.reshape(-1, logits.shape[-1])[-1].astype(np.float64)
 
 
-def _line_start(front_end: CharacterFrontEnd, decoder: NextCharacterDecoder) -> int:
-    """The id that stands before a line: its break, or else the first that may be sampled."""
+def _prompt_ids(
+    front_end: TextFrontEnd, decoder: NextCharacterDecoder, prompt: str | None
+) -> list[int]:
+    """What the model reads of ``prompt``; None is what stands before a line. Raises InputError."""
+    if prompt is not None:
+        return [int(place) for place in text_ids(front_end, prompt, "prompt")]
+    if isinstance(front_end, ByteFrontEnd):
+        return [front_end.offset + ord("\n")]
     if "\n" in front_end.vocabulary:
-        return front_end.vocabulary.index("\n")
-    return next(place for place in range(len(front_end.vocabulary)) if place not in decoder.never)
+        return [front_end.vocabulary.index("\n")]
+    entries = range(len(front_end.vocabulary))
+    return [next(place for place in entries if place not in decoder.never)]
+
+
+def _count(front_end: TextFrontEnd) -> int | None:
+    """How many logits there must be; None where that is the model's own affair."""
+    return None if isinstance(front_end, ByteFrontEnd) else len(front_end.vocabulary)
+
+
+def _speller(front_end: TextFrontEnd) -> Callable[[int], Sequence[str]]:
+    """From one id after the other to what it adds to the text.
+
+    A byte may add nothing before its character is whole; what is no UTF-8 becomes U+FFFD.
+    """
+    if isinstance(front_end, CharacterFrontEnd):
+        vocabulary = front_end.vocabulary
+        return lambda place: (vocabulary[place],)
+    decoder, offset = codecs.getincrementaldecoder("utf-8")("replace"), front_end.offset
+    return lambda place: decoder.decode(bytes([place - offset]))

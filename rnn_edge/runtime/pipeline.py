@@ -184,9 +184,12 @@ class Pipeline:
         return [np.moveaxis(weights, 0, 1) for weights in found]
 
     def generate(self, prompt: str | None, sampling: Sampling) -> Iterator[str]:
-        """The characters that follow ``prompt``, one by one, ``sampling.length`` of them."""
+        """The characters that follow ``prompt``, one by one, ``sampling.length`` of them.
+
+        Of a model of bytes, those of so many bytes, an unfinished one at the end left out.
+        """
         if not isinstance(self.decoder, NextCharacterDecoder) or not isinstance(
-            self.front_end, CharacterFrontEnd
+            self.front_end, CharacterFrontEnd | ByteFrontEnd
         ):
             raise InputError(
                 f"{self.session.path} must be a language model to generate text, it is not. "

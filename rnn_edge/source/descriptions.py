@@ -53,8 +53,13 @@ def read_decoder(kind: str | None, labels: Path | None, front_end: object) -> De
     Raises InputError for what is missing.
     """
     if kind == "next-character":
+        if isinstance(front_end, ByteFrontEnd):
+            return NextCharacterDecoder()  # of bytes alone: the export knows how many ids there are
         if not isinstance(front_end, CharacterFrontEnd):
-            raise InputError("a decoder of next characters must have a vocabulary. Give --vocab.")
+            raise InputError(
+                "a decoder of next characters must have a vocabulary, or read bytes. Give --vocab, "
+                "or --front-end bytes."
+            )
         return NextCharacterDecoder(tuple(sorted({front_end.padding, front_end.unknown})))
     if labels is None:
         if kind is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import codecs
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rnn_edge.contract import CharacterFrontEnd, Contract
+from rnn_edge.contract import ByteFrontEnd, CharacterFrontEnd, Contract
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.runtime.generation import prompt_feed
@@ -28,14 +29,12 @@ def check_texts(
     Gives a report, and the inputs of a run. Raises VerificationError naming the prompt.
     """
     front_end = contract.front_end
-    assert isinstance(front_end, CharacterFrontEnd)
+    assert isinstance(front_end, CharacterFrontEnd | ByteFrontEnd)
     random = np.random.default_rng(_SEED)
-    known = [entry for entry in front_end.vocabulary if len(entry) == 1] or ["a"]
+    entries = getattr(front_end, "vocabulary", "\n aA\u00e9\u597d")
+    known = [entry for entry in entries if len(entry) == 1] or ["a"]
     prompts = ["".join(random.choice(known, size)) for size in (1, 6, 3)] + ["\U0010ffff?"]
-    rows = [
-        [front_end.vocabulary.index(c) if c in known else front_end.unknown for c in prompt]
-        for prompt in prompts
-    ]
+    rows = [_ids(front_end, prompt) for prompt in prompts]
     tokens = np.full((len(rows), max(map(len, rows))), front_end.padding)
     for row, found in enumerate(rows):
         tokens[row, : len(found)] = found
@@ -48,7 +47,7 @@ def check_texts(
         outputs = texts.run_named({**prompt_feed(texts, prompts), "seed": seeds, **options})
         for row, prompt in enumerate(prompts):
             written = expected["generated"][row, : expected["generated_lengths"][row]]
-            text = "".join(_character(front_end, int(place)) for place in written)
+            text = _text(front_end, written.tolist())
             if outputs["text"][row] != text:
                 raise VerificationError(
                     f"pipeline.onnx must write {text!r} after {prompt!r}, as generate.onnx does, "
@@ -57,6 +56,21 @@ def check_texts(
                 )
     report = PipelineReport(len(_TRIALS) * len(prompts), 0.0)
     return report, {**prompt_feed(texts, prompts), "seed": seeds, **_TRIALS[0]}
+
+
+def _ids(front_end: CharacterFrontEnd | ByteFrontEnd, prompt: str) -> list[int]:
+    if isinstance(front_end, ByteFrontEnd):
+        return [byte + front_end.offset for byte in prompt.encode()]
+    places = {entry: place for place, entry in enumerate(front_end.vocabulary) if len(entry) == 1}
+    return [places.get(character, front_end.unknown) for character in prompt]
+
+
+def _text(front_end: CharacterFrontEnd | ByteFrontEnd, ids: Sequence[int]) -> str:
+    if isinstance(front_end, CharacterFrontEnd):
+        return "".join(_character(front_end, place) for place in ids)
+    # An unfinished character at the end is none yet.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return decoder.decode(bytes(place - front_end.offset for place in ids))
 
 
 def _character(front_end: CharacterFrontEnd, place: int) -> str:

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
 from rnn_edge.bundle import Bundle
-from rnn_edge.contract import ByteFrontEnd, LabelDecoder
+from rnn_edge.contract import ByteFrontEnd, LabelDecoder, NextCharacterDecoder
 from rnn_edge.tasks import task_class
 from rnn_edge.tasks.task import Deployment
 
@@ -97,6 +97,39 @@ def export_bytes(folder: Path) -> Bundle:
     around = {"front_end": ByteFrontEnd(offset=1), "decoder": LabelDecoder(("a", "b", "c"))}
     module = randomized(ByteClassifier())
     return rnn_edge.export(module, args, folder, axes=axes, bounds={"tokens": (0, 256)}, **around)
+
+
+class ByteWriter(nn.Module):
+    """Bytes that follow bytes, most of them parts of characters of several."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(259, 6)
+        self.core = nn.GRU(6, 8, batch_first=True)
+        self.head = nn.Linear(8, 259)
+        self.likely: Tensor
+        likely = torch.zeros(259)
+        likely[[*range(0x81, 0xC1), *range(0xC3, 0xF6), *range(0x62, 0x70)]] = 3.0
+        self.register_buffer("likely", likely)
+
+    def forward(self, tokens: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = self.core(self.table(tokens), h_0)
+        return self.head(y) + self.likely, h_n
+
+
+def export_byte_writer(folder: Path) -> Bundle:
+    torch.manual_seed(1)
+    return rnn_edge.export(
+        randomized(ByteWriter()),
+        (torch.randint(0, 259, (2, 9)), torch.zeros(1, 2, 8)),
+        folder,
+        axes=[("batch", "sequence"), (None, "batch", None)],
+        output_names=["logits", "h_n"],
+        states={"h_0": "h_n"},
+        bounds={"tokens": (0, 258)},
+        front_end=ByteFrontEnd(offset=1),
+        decoder=NextCharacterDecoder(),
+    )
 
 
 def export_tagger(folder: Path) -> Bundle:

@@ -24,6 +24,7 @@ from rnn_edge.graphs.pipelines.generation import (
     batch_limits,
     generator_inputs,
     line_start,
+    text_states,
     write_generator,
 )
 from rnn_edge.graphs.pipelines.row_by_row import call_row_by_row
@@ -96,17 +97,17 @@ def derive_pipeline(
 def _derive_generator(generator: Stream, contract: Contract, portable: bool) -> Stream:
     """From prompts that are texts to what follows them, as texts."""
     front_end, decoder = contract.front_end, contract.decoder
-    if not isinstance(front_end, CharacterFrontEnd) or not isinstance(
+    if not isinstance(front_end, CharacterFrontEnd | ByteFrontEnd) or not isinstance(
         decoder, NextCharacterDecoder
     ):
         raise ExportError(
-            "a language model must have a vocabulary of characters to take texts, it has none. "
-            "Give it ids."
+            "a language model must have a vocabulary of characters, or read bytes, to take texts, "
+            "it has none. Give it ids."
         )
     _require_opset(generator.model)
     made = ir.Graph([], [], nodes=[], opset_imports={"": _OPSET}, name="pipeline")
     writer = Writer(Weights(made))
-    inputs = generator_inputs(generator.contract, portable)
+    inputs = generator_inputs(generator.contract, front_end, portable)
     values = {spec.name: _declared(spec) for spec in inputs}
     made.inputs.extend(values.values())
     start = line_start(front_end, decoder)
@@ -114,7 +115,7 @@ def _derive_generator(generator: Stream, contract: Contract, portable: bool) -> 
     outputs = _outputs(writer, answers, rows, set(values))
     result = _complete(made, writer, outputs, generator.model)
     specs = tuple(spec for spec, _ in outputs)
-    states, axes = generator.contract.states, batch_limits(generator.contract)
+    states, axes = text_states(generator.contract, front_end), batch_limits(generator.contract)
     return Stream(result, GraphContract(PIPELINE_FILE, tuple(inputs), specs, states, axes))
 
 
@@ -203,7 +204,7 @@ def _read(
             return rows_of_texts(writer, values[0], front_end, least, None)
         return rows_of_code_points(writer, values[0], values[1], front_end, least, None)
     if isinstance(front_end, ByteFrontEnd):
-        return rows_of_bytes(writer, values[0], values[1], front_end, least)
+        return rows_of_bytes(writer, values[0], values[1], front_end, least, None)
     if layout.lengths is None:
         return whole_rows(writer, values[0], layout.data, least)
     return rows_of_numbers(writer, values[0], values[1], layout.data, least)

@@ -78,14 +78,21 @@ def rows_of_code_points(
 
 
 def rows_of_bytes(
-    writer: Writer, given: ir.Value, lengths: ir.Value, front_end: ByteFrontEnd, least: int
+    writer: Writer,
+    given: ir.Value,
+    lengths: ir.Value,
+    front_end: ByteFrontEnd,
+    least: int,
+    filler: int | None,
 ) -> Rows:
     """``given`` uint8[bytes] of all texts in UTF-8, ``lengths`` int64[batch] of each."""
     ids = writer.op("Cast", given, to=int(ir.DataType.INT64))
     ids = writer.op("Add", ids, writer.constant(front_end.offset))
     padding = writer.constant([front_end.padding])
     data, lengths, rows = _in_rows(writer, ids, lengths, padding, (), least)
-    return _checked(writer, data, lengths, rows, least, least)
+    if filler is not None:
+        data = _fill_empty(writer, data, lengths, filler)
+    return _checked(writer, data, lengths, rows, least if filler is None else 0, least)
 
 
 def rows_of_numbers(

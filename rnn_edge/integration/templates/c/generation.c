@@ -15,11 +15,17 @@ static const char *last_character(const char *text) {
     return place;
 }
 
+/* The last of the ids that were written, as a byte: it may be a part of a character. */
+static char last_byte(const tensor *ids) {
+    return (char)(((const int64_t *)ids->data)[element_count(ids) - 1] - byte_offset);
+}
+
 int generate(model *with, const char *prompt, sampling how, void (*write)(const char *), model_error *error) {
     const graph_spec *graph = pipeline_graph;
     tensor held[2][CONTRACT_MAX_TENSORS], inputs[CONTRACT_MAX_TENSORS];
     tensor *before = NULL;
-    int result = 0, turn = 0;
+    int result = 0, turn = 0, reads_bytes = graph->inputs[0].type == DTYPE_UINT8;
+    char byte;
     if (how.length < 1) return fail(error, "length must be at least 1, got %d.", how.length);
     for (int left = how.length; !result && left > 0; left -= PIECE, turn = !turn) {
         one_row read;
@@ -33,7 +39,8 @@ int generate(model *with, const char *prompt, sampling how, void (*write)(const 
         };
         /* The seed is a state: at first the caller's, then what the run before has left. */
         int count = (int)(sizeof options / sizeof *options) - (before ? 1 : 0);
-        result = row_of_text(prompt, &read, error);
+        if (before && reads_bytes) row_of_bytes(&byte, 1, &read);
+        else result = row_of_text(prompt, &read, error);
         if (result) break;
         memcpy(inputs, options, (size_t)count * sizeof *inputs);
         for (int place = 0; place < read.count; place++) inputs[count++] = read.inputs[place];
@@ -46,7 +53,8 @@ int generate(model *with, const char *prompt, sampling how, void (*write)(const 
         if (!result) write(((const char *const *)find_tensor(held[turn], graph->output_count, "text")->data)[0]);
         if (before) tensors_free(with, before, graph->output_count);
         before = result ? NULL : held[turn];
-        if (!result) prompt = last_character(((const char *const *)find_tensor(before, graph->output_count, "text")->data)[0]);
+        if (before && reads_bytes) byte = last_byte(find_tensor(before, graph->output_count, "generated"));
+        else if (before) prompt = last_character(((const char *const *)find_tensor(before, graph->output_count, "text")->data)[0]);
     }
     if (before) tensors_free(with, before, graph->output_count);
     return result;

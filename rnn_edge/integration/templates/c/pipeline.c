@@ -36,16 +36,22 @@ static void add_steps(one_row *made) {
     made->count = 2;
 }
 
+void row_of_bytes(const char *bytes, size_t count, one_row *made) {
+    const tensor_spec *spec = &pipeline_graph->inputs[0];
+    *made = (one_row){.text = bytes, .count = 1, .steps = (int64_t)count};
+    /* The graph only reads them. */
+    made->inputs[0] = (tensor){.name = spec->name, .type = spec->type, .rank = 1, .data = (void *)(uintptr_t)bytes};
+    add_steps(made);
+}
+
 int row_of_text(const char *text, one_row *made, model_error *error) {
     const tensor_spec *spec = &pipeline_graph->inputs[0];
     if (require_utf8(text, error)) return -1;
     *made = (one_row){.text = text, .count = 1};
     made->inputs[0] = (tensor){.name = spec->name, .type = spec->type, .rank = 1, .dims = {1}, .data = &made->text};
     if (spec->type == DTYPE_STRING) return 0;
-    if (spec->type == DTYPE_UINT8) { /* the bytes themselves: the graph only reads them */
-        made->inputs[0].data = (void *)(uintptr_t)text;
-        made->steps = (int64_t)strlen(text);
-        add_steps(made);
+    if (spec->type == DTYPE_UINT8) {
+        row_of_bytes(text, strlen(text), made);
         return 0;
     }
     int32_t *points = malloc((strlen(text) + 1) * sizeof *points);

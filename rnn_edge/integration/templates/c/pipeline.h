@@ -21,6 +21,9 @@ typedef struct {
 /* `text` is UTF-8, which ends at its first zero, and must outlive the row. */
 int row_of_text(const char *text, one_row *made, model_error *error);
 
+/* For a graph that reads bytes, which must outlive the row; any at all. */
+void row_of_bytes(const char *bytes, size_t count, one_row *made);
+
 /* Numbers as the contract has them, step by step; the row takes them over, and frees them. */
 int row_of_numbers(float *numbers, size_t count, one_row *made, model_error *error);
 void row_free(one_row *freed);

@@ -6,7 +6,8 @@ import { gather } from "./pipeline.js";
 const PIECE = 16;
 
 /**
- * Yields the `length` characters that follow `prompt`; an empty one starts a line. `temperature` 0
+ * Yields the `length` characters that follow `prompt` (of a model of bytes, those of so many bytes);
+ * an empty one starts a line. `temperature` 0
  * takes the likeliest one always; `topK` leaves only that many of the likeliest, `topP` those that
  * have this share together; a `seed` gives the same text in every program of this bundle.
  */
@@ -23,7 +24,7 @@ export async function* generate(
     top_k: model.tensor("int64", whole("topK", topK), []),
     top_p: model.tensor("float32", Float32Array.of(topP), []),
   };
-  const { states } = model.bundle.graph("pipeline");
+  const { states, inputs: [{ name: reads }] } = model.bundle.graph("pipeline");
   let carried = { seed: model.tensor("int64", whole("seed", seed), [1]) };
   for (let left = length; left > 0; left -= PIECE) {
     const max_new = model.tensor("int64", whole("length", Math.min(left, PIECE)), []);
@@ -32,6 +33,11 @@ export async function* generate(
     carried = Object.fromEntries(states.map((pair) => [pair.input, outputs[pair.output]]));
     const characters = [...outputs.text.data[0]];
     yield* characters;
-    prompt = characters.at(-1) ?? "";
+    // A model of bytes may have written a part of a character, which its state holds.
+    prompt = reads === "bytes" ? lastByte(model, outputs) : characters.at(-1) ?? "";
   }
+}
+
+function lastByte(model, { generated }) {
+  return Uint8Array.of(Number(generated.data.at(-1)) - model.contract.front_end.offset);
 }

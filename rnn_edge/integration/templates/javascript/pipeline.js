@@ -44,7 +44,7 @@ export function gather(model, rows) {
 // A string's iterator gives code points, its indices do not.
 const PARTS = {
   code_points: (text) => [...text].map((character) => character.codePointAt(0)),
-  bytes: (text) => new TextEncoder().encode(text),
+  bytes: (text) => (typeof text === "string" ? new TextEncoder().encode(text) : text),
 };
 
 function answerOf(outputs, row) {

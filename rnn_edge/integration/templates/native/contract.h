@@ -74,6 +74,9 @@ extern const graph_spec *const pipeline_graph; /* NULL: front end and decoder ar
 extern const file_spec contract_files[];
 extern const size_t contract_file_count;
 
+/* Of a model of bytes: what is added to each. */
+extern const int64_t byte_offset;
+
 /* Of rows of numbers: the columns of a table, and what the numbers of an answer are. */
 extern const char *const columns[];
 extern const size_t column_count;
