@@ -1,47 +1,78 @@
 """Python's own functions on values of tensors: int(length), max(lengths), sum(...), sorted(...).
 
 They give numbers of Python or compare items one by one, which tracing cannot follow. Where a trace
-meets one of them it begins anew, with functions of the same names among the globals of that code,
-which do the same and keep what is symbolic. They are taken out when the trace is over.
+meets one of them it begins anew, with copies of that code which call functions that do the same and
+keep what is symbolic.
 """
 
 from __future__ import annotations
 
 import builtins
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from functools import reduce, wraps
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from rnn_edge.capture.stand_in_code import PREFIX, running_copies, with_stand_ins
 from rnn_edge.capture.values import ValueList
+
+_THREAD = threading.local()
 
 
 class StandIns:
-    """The globals of code that gets stand-ins while it is traced."""
+    """The functions that call stand-ins while they are traced."""
 
     def __init__(self) -> None:
-        # No list on the module: torch.export copies those, and what is in them.
-        self._namespaces: list[dict[str, Any]] = []
+        # No plain container on the module: torch.export copies those, and what is in them.
+        self._copies: dict[FunctionType, CodeType] = {}
 
-    def add(self, namespace: dict[str, Any]) -> None:
-        self._namespaces.append(namespace)
+    def add(self, functions: Sequence[FunctionType]) -> bool:
+        """Whether any of ``functions`` is new, and calls what has a stand-in."""
+        copies = {
+            function: with_stand_ins(function.__code__, function.__globals__)
+            for function in functions
+            if function not in self._copies
+        }
+        copies = {
+            function: copy for function, copy in copies.items() if copy is not function.__code__
+        }
+        self._copies |= copies
+        return bool(copies)
 
     @contextmanager
     def standing(self) -> Iterator[None]:
-        put = [
-            (names, name) for names in self._namespaces for name in STAND_INS if name not in names
-        ]
-        for names, name in put:
-            names[name] = STAND_INS[name]
+        if self._copies:
+            # They stay: another thread may still be within a copy when this one is ready.
+            vars(builtins).update({PREFIX + name: value for name, value in STAND_INS.items()})
+        before, _THREAD.is_tracing = _is_tracing(), True
         try:
-            yield
+            with running_copies(self._copies):
+                yield
         finally:
-            for names, name in put:
-                names.pop(name, None)
+            _THREAD.is_tracing = before
+
+
+def _is_tracing() -> bool:
+    return getattr(_THREAD, "is_tracing", False)
+
+
+def _where_traced(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Makes a stand-in ``function`` itself in threads that trace nothing."""
+
+    def make(stand_in: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return (stand_in if _is_tracing() else function)(*args, **kwargs)
+
+        return call
+
+    return make
 
 
 # --- The stand-ins ----------------------------------------------------------------------------
@@ -53,10 +84,10 @@ class _NumberType(type):
     _kinds: tuple[type, ...]
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return isinstance(instance, cls._kinds)
+        return isinstance(instance, cls._kinds if _is_tracing() else cls._kinds[0])
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        return issubclass(subclass, cls._kinds)
+        return issubclass(subclass, cls._kinds if _is_tracing() else cls._kinds[0])
 
     def __getattr__(cls, name: str) -> Any:
         return getattr(cls._kinds[0], name)
@@ -65,31 +96,33 @@ class _NumberType(type):
 class Whole(metaclass=_NumberType):
     _kinds = (int, torch.SymInt)
 
-    def __new__(cls, value: Any = 0, *base: Any) -> Any:
-        value = _as_symbolic(value)
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        value = _as_symbolic(*args) if len(args) == 1 and not kwargs and _is_tracing() else None
         if isinstance(value, (torch.SymInt, torch.SymFloat)):
             return torch.sym_int(value)
-        return int(value, *base)
+        return int(*args, **kwargs) if value is None else int(value)
 
 
 class Real(metaclass=_NumberType):
     _kinds = (float, torch.SymFloat)
 
-    def __new__(cls, value: Any = 0.0) -> Any:
-        value = _as_symbolic(value)
+    def __new__(cls, *args: Any) -> Any:
+        value = _as_symbolic(*args) if len(args) == 1 and _is_tracing() else None
         if isinstance(value, (torch.SymInt, torch.SymFloat)):
             return torch.sym_float(value)
-        return float(value)
+        return float(*args) if value is None else float(value)
 
 
 # So many items are named one by one; more of them come from a loop.
 _FEW = 4
 
 
+@_where_traced(builtins.max)
 def largest(*args: Any, **kwargs: Any) -> Any:
     return _find_extreme(builtins.max, torch.max, torch.sym_max, args, kwargs)
 
 
+@_where_traced(builtins.min)
 def smallest(*args: Any, **kwargs: Any) -> Any:
     return _find_extreme(builtins.min, torch.min, torch.sym_min, args, kwargs)
 
@@ -115,6 +148,7 @@ def _find_extreme(
     return found if all(isinstance(item, Tensor) for item in items) else found.item()
 
 
+@_where_traced(builtins.sum)
 def total(items: Any, start: Any = 0) -> Any:
     if isinstance(items, ValueList):
         return items.tensor.sum().item() + start
@@ -124,6 +158,7 @@ def total(items: Any, start: Any = 0) -> Any:
     return _stack(items).sum().item() + start
 
 
+@_where_traced(builtins.sorted)
 def in_order(items: Any, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> Any:
     """sorted(): a list of numbers that the graph sorts, equal ones in the order they had."""
     if isinstance(items, ValueList) and key is None:
@@ -171,7 +206,7 @@ def _stack(items: Sequence[Any]) -> Tensor:
     )
 
 
-# By the names in namespaces.REPLACED.
+# By the names in stand_in_code.REPLACED.
 STAND_INS: dict[str, Any] = {
     "int": Whole,
     "float": Real,

@@ -22,7 +22,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, S
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
-from rnn_edge.capture.namespaces import StandInsNeededError, needs_stand_ins
+from rnn_edge.capture.stand_in_code import StandInsNeededError, needs_stand_ins
 from rnn_edge.code_line import CodeLine, find_code_lines, is_foreign
 
 _BRANCH = re.compile(r"\b(if|elif)\b")
@@ -67,7 +67,7 @@ class Decisions:
                 if frame is None:
                     raise
                 if needs_stand_ins(frame):
-                    raise StandInsNeededError(frame.f_globals) from None
+                    raise StandInsNeededError(frame) from None
                 way = self._decide(environment, node.expr, frame)
                 if way is None:
                     raise

@@ -56,7 +56,8 @@ _ON_VALUES = [
         "Keep the size and mask: torch.where or masked_fill in place of a selection.",
     ),
 ]
-_LOOKS_AT_VALUES = "DataDependent"
+# Errors that are so called.
+_LOOKS_AT_VALUES = re.compile("DataDependent|StandInsNeeded")
 # What torch says of a call that it cannot trace, what that is, and what to do.
 _REFUSED = [
     (
@@ -92,7 +93,7 @@ def explain_refusal(module: nn.Module, error: Exception) -> ExportError:
 
 def _find_construct(line: CodeLine | None, error: Exception) -> tuple[str, str]:
     """(what stands there, what to do)."""
-    on_values = _LOOKS_AT_VALUES in type(error).__name__
+    on_values = bool(_LOOKS_AT_VALUES.search(type(error).__name__))
     text = line.text if line else ""
     known = (_LIST_OF_LENGTH, *_OUTSIDE_TORCH, *_ON_VALUES) if on_values else _OUTSIDE_TORCH
     for pattern, construct, change in known:

@@ -19,11 +19,11 @@ from rnn_edge.capture.complex_parts import RealForward, can_be_real, refuse_comp
 from rnn_edge.capture.decisions import Decisions
 from rnn_edge.capture.fixing import FixedAxesError, StopWhereFixed
 from rnn_edge.capture.interception import Interception
-from rnn_edge.capture.namespaces import StandInsNeededError
 from rnn_edge.capture.refusal import explain_refusal
 from rnn_edge.capture.regions import inline_regions
 from rnn_edge.capture.rolling.keeping import Keeping
 from rnn_edge.capture.silence import quiet_tracing
+from rnn_edge.capture.stand_in_code import StandInsNeededError
 from rnn_edge.capture.ways import join_ways
 from rnn_edge.code_line import CodeLine
 from rnn_edge.errors import ExportError
@@ -122,7 +122,8 @@ def _export_ways(
             try:
                 exported = _export_once(flat, arguments, sizes, dynamic)
             except StandInsNeededError as needed:
-                flat.stand_ins.add(needed.names)
+                if not flat.stand_ins.add(needed.functions):
+                    raise explain_refusal(flat.module, needed) from needed
                 continue
             except ExportError as error:
                 line = flat.decisions.find_refusing(error) if flat.decisions else None

@@ -21,7 +21,7 @@ from torch.fx.experimental.symbolic_shapes import (
 )
 from torch.nn.utils.rnn import pack_sequence
 
-from rnn_edge.capture.namespaces import StandInsNeededError, needs_stand_ins
+from rnn_edge.capture.stand_in_code import StandInsNeededError, needs_stand_ins
 from rnn_edge.errors import ExportError
 
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -43,7 +43,7 @@ class ValueList:
             return
         # sum() and sorted() are no code of Python: the caller is who calls them.
         if needs_stand_ins(sys._getframe(1)):
-            raise StandInsNeededError(sys._getframe(1).f_globals)
+            raise StandInsNeededError(sys._getframe(1))
         for place in range(len(self)):
             yield self.tensor[place].item()
 
