@@ -52,7 +52,7 @@ def undecided():
         def forward(self, x, lengths):
             if x.sum() > 0:
                 return super().forward(x, lengths)
-            return self.head(self.core(x)[0])
+            return self.head(self.core(x)[0])[:, 0]
     return Undecided()
 
 if __name__ == "__main__":
