@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._guards import detect_fake_mode
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.fx.traceback import preserve_node_meta
 
 from rnn_edge.capture.arguments import Arguments, resize
 from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
@@ -19,6 +20,7 @@ from rnn_edge.capture.complex_parts import RealForward, can_be_real, refuse_comp
 from rnn_edge.capture.decisions import Decisions
 from rnn_edge.capture.fixing import FixedAxesError, StopWhereFixed
 from rnn_edge.capture.interception import Interception
+from rnn_edge.capture.lines import WrittenLines
 from rnn_edge.capture.refusal import explain_refusal
 from rnn_edge.capture.regions import inline_regions
 from rnn_edge.capture.rolling.keeping import Keeping
@@ -64,6 +66,7 @@ class FlatForward(nn.Module):
                    if name in self._numbers}  # fmt: skip
         with (
             watching_attributes(self.module) as changed,
+            WrittenLines(),
             self.decisions.made(_environment_of(tensors)) if self.decisions else nullcontext(),
             self.stand_ins.standing(),
             Keeping() as keeping,
@@ -153,7 +156,7 @@ def _export_once(
     )
     # Cloned, because one tensor given for two arguments would be traced as one input.
     examples = tuple(resize(argument, sizes).clone() for argument in arguments.tensors)
-    with warnings.catch_warnings(), quiet_tracing():
+    with warnings.catch_warnings(), quiet_tracing(), preserve_node_meta():
         # torch.nn's recurrent modules cache their weights in a list, which torch.export notices.
         warnings.filterwarnings("ignore", message=".*were assigned during export.*")
         warnings.simplefilter("ignore", FutureWarning)

@@ -29,7 +29,7 @@ from rnn_edge.errors import ExportError
 
 # For axes that are looped over, and how much further all of them go: long enough to show what
 # repeats itself. The first are cheap, the second longer than usual kernels and slices.
-_LOOPED_SIZES = ((5, 9, 15, 23), (8, 15, 21, 33))
+_LOOPED_SIZES = ((5, 7, 15, 23), (8, 15, 21, 33))
 _FURTHER = (6, 3)
 # A loop in a loop takes the product of both.
 _FURTHER_BOTH = 3
