@@ -69,13 +69,18 @@ class Exported:
         """What bundle.json says of how the files came to be and of how right they are."""
         return {
             "producer": f"rnn-edge {VERSION}",
-            "versions": {package: _version(package) for package in _PACKAGES},
+            "versions": versions_of(_PACKAGES),
             "opset": self.captured.model.graph.opset_imports[""],
             "parity": asdict(self.parity.report),
             "stream": dict(self.stream.evidence),
             "generate": dict(self.generation.evidence),
             "pipeline": dict(self.pipeline.evidence),
         }
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """What is installed of them, "unknown" where that cannot be told."""
+    return {package: _version(package) for package in packages}
 
 
 def graphs_of(

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnn_edge.contract import (
     AudioFrontEnd,
+    AxisLimits,
+    ByteFrontEnd,
+    CharacterFrontEnd,
     Contract,
     CtcDecoder,
     Decoder,
     FrontEnd,
     GraphContract,
+    TensorSpec,
 )
+from rnn_edge.describing import MODEL_FILE
 from rnn_edge.errors import ExportError, InputError
 from rnn_edge.extras import import_extra
 from rnn_edge.folder import replace_file
-from rnn_edge.pipelining import add_pipeline
+from rnn_edge.pipelining import PipelinePart, add_pipeline
 from rnn_edge.runtime import Session
+from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.pipeline import plain_front_end
 from rnn_edge.sound_features import SoundFeatures
 from rnn_edge.streaming import save_graph
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,16 @@ class PipelineFile:
     path: Path
     contract: GraphContract
     evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PipelineDraft:
+    """``model`` reads what ``contract`` says, behind its features of sound if it has such."""
+
+    model: ir.Model
+    contract: Contract
+    session: Session
+    part: PipelinePart
 
 
 def derive_pipeline(
@@ -56,6 +75,33 @@ def derive_pipeline(
     The answers are compared with those of front end, file and decoder in Python, one after the
     other. Raises InputError, ExportError with the reason where there is no such graph.
     """
+    with tempfile.TemporaryDirectory() as staging:
+        made = draft_pipeline(
+            source, Path(staging), front_end, decoder, lengths, axes or {}, portable
+        )
+        path, graph = Path(source), made.part.graph
+        if graph is None:
+            raise ExportError(str(made.part.evidence["refused"]))
+        target = path.with_name(f"{path.stem}.pipeline.onnx") if out is None else Path(out)
+        if target.suffix != ".onnx" or target.is_dir():
+            target = target / graph.contract.file
+        written = replace(graph.contract, file=target.name)
+        draft = Path(staging) / "pipeline.onnx"
+        save_graph(graph.model, written, draft, made.contract)
+        replace_file(draft, target)
+    return PipelineFile(target, written, made.part.evidence)
+
+
+def draft_pipeline(
+    source: str | Path,
+    staging: Path,
+    front_end: FrontEnd | SoundFeatures | None,
+    decoder: Decoder,
+    lengths: str | None,
+    axes: Mapping[str, str],
+    portable: bool,
+) -> PipelineDraft:
+    """As derive_pipeline, without a file: ``staging`` is a folder for what is needed meanwhile."""
     onnx_ir = import_extra("onnx_ir")
     from rnn_edge.graphs.sound_features import put_sound_features
 
@@ -67,30 +113,40 @@ def derive_pipeline(
     whole = Session(path)
     model = onnx_ir.load(path)
     onnx_ir.external_data.load_to_model(model)
-    graph = _named(whole.contract, lengths, axes or {})
-    with tempfile.TemporaryDirectory() as staging:
-        if isinstance(front_end, SoundFeatures):
-            blank = decoder.blank if isinstance(decoder, CtcDecoder) else None
-            heard = put_sound_features(model, graph, front_end, blank)
-            if isinstance(decoder, CtcDecoder):
-                decoder = replace(decoder, stride=front_end.hop)
-            model, graph = heard.model, heard.contract
-            front_end = AudioFrontEnd(front_end.rate, front_end.text)
-        elif front_end is None:
-            front_end = plain_front_end(graph, path)
-        draft = Path(staging) / path.name
-        save_graph(model, graph, draft)
-        contract = Contract(path.stem, {"model": graph}, None, front_end, decoder)
-        part = add_pipeline(model, contract, Session(draft, trusted=True), portable)
-        if part.graph is None:
-            raise ExportError(str(part.evidence["refused"]))
-        target = path.with_name(f"{path.stem}.pipeline.onnx") if out is None else Path(out)
-        if target.suffix != ".onnx" or target.is_dir():
-            target = target / part.graph.contract.file
-        written = replace(part.graph.contract, file=target.name)
-        save_graph(part.graph.model, written, draft, contract)
-        replace_file(draft, target)
-    return PipelineFile(target, written, part.evidence)
+    graph = _named(whole.contract, lengths, axes)
+    if isinstance(front_end, SoundFeatures):
+        blank = decoder.blank if isinstance(decoder, CtcDecoder) else None
+        heard = put_sound_features(model, graph, front_end, blank)
+        if isinstance(decoder, CtcDecoder):
+            decoder = replace(decoder, stride=front_end.hop)
+        model, graph = heard.model, heard.contract
+        front_end = AudioFrontEnd(front_end.rate, front_end.text)
+    elif front_end is None:
+        front_end = plain_front_end(graph, path)
+    inputs = tuple(_bounded(graph, front_end))
+    dims = {dim for spec in inputs for dim in spec.dims if isinstance(dim, str)}
+    limits = {**dict.fromkeys(sorted(dims), AxisLimits()), **graph.axes}
+    graph = replace(graph, file=MODEL_FILE, inputs=inputs, axes=limits)
+    save_graph(model, graph, staging / MODEL_FILE)
+    contract = Contract(path.stem, {"model": graph}, None, front_end, decoder)
+    session = Session(staging / MODEL_FILE, trusted=True)
+    part = add_pipeline(model, contract, session, portable)
+    return PipelineDraft(model, contract, session, part)
+
+
+def _bounded(graph: GraphContract, front_end: FrontEnd) -> Iterator[TensorSpec]:
+    """The inputs, the ids of a text within those that the front end gives."""
+    data = Layout.of(graph).data
+    if isinstance(front_end, CharacterFrontEnd):
+        bounds = (0, len(front_end.vocabulary) - 1)
+    elif isinstance(front_end, ByteFrontEnd):
+        least = min(front_end.padding, front_end.offset)
+        bounds = (least, max(front_end.padding, front_end.offset + 255))
+    else:
+        yield from graph.inputs
+        return
+    for spec in graph.inputs:
+        yield replace(spec, minimum=bounds[0], maximum=bounds[1]) if spec == data else spec
 
 
 def _named(contract: GraphContract, lengths: str | None, axes: Mapping[str, str]) -> GraphContract:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,10 @@ import numpy as np
 from rnn_edge.contract import GraphContract, StatePair, TensorSpec
 from rnn_edge.errors import InputError, StreamError
 from rnn_edge.extras import import_extra
+from rnn_edge.file_cases import file_cases, sizes_at
 from rnn_edge.folder import replace_file
 from rnn_edge.profiling.inputs import random_inputs
 from rnn_edge.runtime import Session
-from rnn_edge.verification.cases import Answer, Case
 from rnn_edge.verification.chunks import check_stream
 from rnn_edge.verification.golden import run_at
 from rnn_edge.verification.report import StreamReport
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _SEED = 23
-# Rows and steps of the sequences that a stream is compared on.
-_SIZES = ((2, 11), (1, 1), (5, 2), (2, 70), (1, 7))
-# The whole-sequence graph's own rounding, asked with inputs moved by a unit in the last place.
-_ROUNDINGS = range(4)
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ def derive_stream(
         save_graph(stream.model, written, draft, whole.about)
         session = Session(draft, trusted=True)
         length = None if axis is None else length_at(contract, axis)
-        cases = list(_cases(whole, contract, (rule.axis, length), batch))
+        cases = list(file_cases(whole, contract, (rule.axis, length), batch))
         if not cases:
             raise StreamError(
                 f"{path} must run on random inputs to be compared, it refused all sizes of "
@@ -171,7 +165,7 @@ def _name_outputs(
         return contract
     shapes = []
     for rows in (2, 3):
-        sizes = _sizes(contract, axis, batch, rows, 11)
+        sizes = sizes_at(contract, axis, batch, rows, 11)
         arrays = random_inputs(contract, sizes, np.random.default_rng(_SEED))
         try:
             shapes.append([array.shape for array in run_at(whole, arrays)])
@@ -194,13 +188,6 @@ def _renamed(
     return replace(spec, dims=dims)
 
 
-def _sizes(
-    contract: GraphContract, axis: str, batch: str | None, rows: int, steps: int
-) -> dict[str, int]:
-    names = [d for spec in contract.inputs for d in spec.dims if isinstance(d, str)]
-    return {name: steps if name == axis else rows if name == batch else 3 for name in names}
-
-
 def _set_shapes(model: ir.Model, contract: GraphContract) -> None:
     """Give the axes of the graph's inputs and outputs the names of the contract."""
     import onnx_ir
@@ -208,54 +195,3 @@ def _set_shapes(model: ir.Model, contract: GraphContract) -> None:
     values = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
     for spec in (*contract.inputs, *contract.outputs):
         values[spec.name].shape = onnx_ir.Shape(list(spec.dims))
-
-
-def _cases(
-    whole: Session, contract: GraphContract, time: tuple[str, int | None], batch: str | None
-) -> Iterator[Case]:
-    """Random inputs with the answers of the whole-sequence graph, at sizes that it takes.
-
-    ``time`` is the axis' name, and its length where the file takes no other.
-    """
-    axis, length = time
-    for number, (rows, steps) in enumerate(_SIZES):
-        sizes = _sizes(contract, axis, batch, rows, steps)
-        if length is not None:
-            sizes[axis] = length
-        inputs = random_inputs(contract, sizes, np.random.default_rng([_SEED, number]))
-        for spec in contract.inputs:
-            if spec.lengths_of is not None:
-                inputs[spec.name] = np.full_like(inputs[spec.name], sizes[spec.lengths_of])
-        try:
-            answers = run_at(whole, inputs)
-        except InputError:
-            continue
-        spread = _Spread(whole, inputs, answers)
-        own = [
-            Answer(array, array, partial(spread.of, place)) for place, array in enumerate(answers)
-        ]
-        yield Case(sizes, inputs, own)
-
-
-class _Spread:
-    """How far the graph's own answers move when its inputs do by a unit in the last place."""
-
-    def __init__(self, whole: Session, inputs: Arrays, answers: list[np.ndarray]) -> None:
-        self._whole, self._inputs, self._answers = whole, inputs, answers
-
-    def of(self, place: int) -> float:
-        worst = 0.0
-        for seed in _ROUNDINGS:
-            random = np.random.default_rng(seed)
-            moved = {
-                name: np.nextafter(array, random.choice((-np.inf, np.inf), array.shape)).astype(
-                    array.dtype
-                )
-                if array.dtype.kind == "f"
-                else array
-                for name, array in self._inputs.items()
-            }
-            found = run_at(self._whole, moved)[place].astype(np.float64)
-            error = np.abs(found - self._answers[place])
-            worst = max(worst, float(np.max(error[np.isfinite(error)], initial=0.0)))
-        return worst

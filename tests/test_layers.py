@@ -25,9 +25,10 @@ LEVELS: list[set[str]] = [
     {"capture", "tasks"},
     {"verification", "checkpoint", "source"},
     {"profiling", "training", "streaming"},
-    {"generating", "pipelining", "describing", "hearing"},
+    {"generating", "pipelining", "describing", "hearing", "file_cases"},
     {"exported"},
     {"exporting", "stream_file", "pipeline_file", "integration", "quantization"},
+    {"file_bundle"},
     {"cli"},
 ]
 BASE = LEVELS[0]
