@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -183,13 +183,14 @@ class NativePlan:
         self._tensors = (ctypes.c_void_p * len(blocks))(*(b.memory.ctypes.data for b in blocks))
         moves = [move for block in blocks for move in block.moves]
         self._moves = (ctypes.c_size_t * len(moves))(*moves)
-        self._arguments = (
+        self._call = _Call(
             batch.states_at,
-            ctypes.c_size_t(batch.rows),
-            ctypes.c_size_t(steps),
-            self._tensors,
-            self._moves,
+            batch.rows,
+            steps,
+            ctypes.cast(self._tensors, ctypes.c_void_p),
+            ctypes.cast(self._moves, ctypes.c_void_p),
         )
+        self._call_at = ctypes.c_void_p(ctypes.addressof(self._call))
         self._code = batch.code.rnn_edge_run
         views = [block.view for block in self._inputs if block.view is not None]
         ready = [block.view for block in self._outputs if block.view is not None]
@@ -228,7 +229,7 @@ class NativePlan:
 
     def run(self) -> int:
         """What the C gives: 0 where all is well."""
-        found: int = self._code(*self._arguments)
+        found: int = self._code(self._call_at)
         return found
 
     def answers(self, copy: bool = True, begun: int = 0) -> list[np.ndarray]:
@@ -245,7 +246,7 @@ class NativePlan:
         self, batch: NativeBatch, spec: TensorSpec, target: np.ndarray, arrays: list[np.ndarray]
     ) -> QuickPush:
         """As that of stream_quick; of a single step the C itself refuses what is not finite."""
-        code, arguments = self._code, self._arguments
+        code, call = self._code, self._call_at
         shape, dtype = target.shape, target.dtype
         flat = target.reshape(-1)
         unbounded = dtype.kind == "f" and spec.minimum is None and spec.maximum is None
@@ -266,13 +267,25 @@ class NativePlan:
             if not alone and not (unbounded and finite(flat.dot(scales, total))):
                 return None
             # One step that is refused leaves the state as it was; the checks then find the words.
-            if code(*arguments):
+            if code(call):
                 return None
             if not copy:
                 return arrays.copy()
             return [first()] if first is not None else [copied() for copied in copies]
 
         return push
+
+
+class _Call(ctypes.Structure):
+    """The one argument of a run, as engine.c has it."""
+
+    _fields_: ClassVar = [
+        ("states", ctypes.c_void_p),
+        ("rows", ctypes.c_size_t),
+        ("steps", ctypes.c_size_t),
+        ("tensors", ctypes.c_void_p),
+        ("moves", ctypes.c_void_p),
+    ]
 
 
 class _Block:
