@@ -26,10 +26,14 @@ def lower(
     return _Lowering(model).program(sizes, known or {})
 
 
-def refuse(kind: str, name: str, what: str) -> IntegrationError:
+_ELSEWHERE = "Run this model with ONNX Runtime, or change that part of it."
+# What `rnn-edge quantize` has written: C has int8 weights of its own.
+_IN_FLOAT32 = "Give the float32 bundle, with int8 weights of C's own (--int8, c-int8) if you like."
+
+
+def refuse(kind: str, name: str, what: str, cure: str = _ELSEWHERE) -> IntegrationError:
     return IntegrationError(
-        f"operator {kind} ({name}) must be one that can be written as C99, {what}. "
-        "Run this model with ONNX Runtime, or change that part of it."
+        f"operator {kind} ({name}) must be one that can be written as C99, {what}. {cure}"
     )
 
 
@@ -126,7 +130,8 @@ class _Lowering:
         kind, name = node.op_type, node.name or node.output[0]
         first = inputs[0] if inputs else None
         if node.domain not in ("", "ai.onnx"):
-            raise refuse(f"{node.domain}.{kind}", name, "it is not a standard one")
+            cure = _IN_FLOAT32 if node.domain == "com.microsoft" else _ELSEWHERE
+            raise refuse(f"{node.domain}.{kind}", name, "it is not a standard one", cure)
         if kind == "Shape" and first is not None:
             shape = first.shape[slice(attributes.get("start", 0), attributes.get("end"))]
             return [self._known(np.array(shape, np.int64))]

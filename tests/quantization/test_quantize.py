@@ -19,7 +19,8 @@ from rnn_edge.bundle import golden_sets_in
 from rnn_edge.checkpoint import Checkpoint
 from rnn_edge.cli.main import program
 from rnn_edge.contract import CharacterFrontEnd, LabelDecoder, NextCharacterDecoder
-from rnn_edge.errors import InputError, QuantizationError
+from rnn_edge.errors import InputError, IntegrationError, QuantizationError
+from rnn_edge.integration import integrate
 from rnn_edge.models.language_model import LstmLanguageModel
 from rnn_edge.models.text_classifier import TextClassifier
 from rnn_edge.quantization.task_metric import Score, TaskMetric
@@ -249,5 +250,11 @@ def test_weights_that_are_only_stored_keep_to_standard_operators(speech, tmp_pat
     assert not any(found.nodes.values())
     assert found.stored["model"] >= 5
     assert found.quantised_bytes < 0.4 * found.float_bytes
+    integrate(found.bundle, "c99", tmp_path / "c")
     for name in found.bundle.contract.graphs:
         assert "com.microsoft" not in ir.load(found.bundle.graph_path(name)).opset_imports
+
+
+def test_c_is_written_of_the_float32_bundle_alone(quantised, tmp_path):
+    with pytest.raises(IntegrationError, match=r"LSTM .* Give the float32 bundle, .*--int8"):
+        integrate(quantised.bundle, "c99", tmp_path / "c")
