@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnn_edge.capture import doubles
 from rnn_edge.capture.rolling.keeping import KEEP
 
 _ATEN = torch.ops.aten
@@ -167,7 +168,8 @@ def absolute(_: Any, x: Pair) -> Tensor:
 
 def angle_of(_: Any, x: Pair) -> Tensor:
     x = full_pair(x)
-    return torch.atan2(x.imag, x.real)
+    is_double = x.tensor.dtype == torch.float64
+    return (doubles.atan2 if is_double else torch.atan2)(x.imag, x.real)
 
 
 def square_root(_: Any, x: Pair) -> Pair:

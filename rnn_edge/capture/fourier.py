@@ -26,8 +26,11 @@ def _circle(places: Any, frequencies: Any, length: Any) -> tuple[Tensor, Tensor]
     """Cosines and sines [places, frequencies] of 2 pi place frequency / length."""
     turns = torch.arange(places).unsqueeze(1) * torch.arange(frequencies)
     size = torch.scalar_tensor(length, dtype=torch.int64)
-    angles = torch.remainder(turns, size).to(_WIDE) * (2 * math.pi) / size.to(_WIDE)
-    return torch.cos(angles), torch.sin(angles)
+    parts = torch.remainder(turns, size)
+    angles = parts.to(_WIDE) * (2 * math.pi) / size.to(_WIDE)
+    # The sine of half a turn is 0, which decides on which side an angle is.
+    sines = torch.where(2 * parts == size, torch.zeros_like(angles), torch.sin(angles))
+    return torch.cos(angles), sines
 
 
 def _fit(part: Any, size: Any) -> Any:

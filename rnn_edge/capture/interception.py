@@ -22,6 +22,8 @@ from torch.overrides import TorchFunctionMode
 from rnn_edge.capture import (
     adaptive_pooling,
     bags,
+    double_images,
+    doubles,
     grids,
     layers,
     packing,
@@ -53,6 +55,8 @@ class Interception(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if func in _DOUBLES and _is_double(args):
+            return _DOUBLES[func](*args, **(kwargs or {}))
         stand_in = _STAND_INS.get(func)
         if stand_in is not None:
             return stand_in(*args, **(kwargs or {}))
@@ -65,6 +69,13 @@ class Interception(TorchFunctionMode):
         if func in values.ASKED_BY_TOLIST and values.lists_values(sys._getframe(1).f_code):
             return values.answer_tolist(func, args[0])
         return func(*args, **(kwargs or {}))
+
+
+def _is_double(args: Sequence[Any]) -> bool:
+    return bool(args) and isinstance(args[0], Tensor) and args[0].dtype == torch.float64
+
+
+_DOUBLES = {**doubles.DOUBLES, **double_images.DOUBLES}
 
 
 @contextmanager

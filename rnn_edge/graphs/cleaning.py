@@ -9,6 +9,7 @@ from onnxscript.rewriter import RewritePass
 
 from rnn_edge.graphs.double_convolutions import ComposeDoubleConvolutions
 from rnn_edge.graphs.double_norms import ComposeDoubleNorms
+from rnn_edge.graphs.double_scales import SetScalesApart
 from rnn_edge.graphs.flag_choices import ReplaceFlagChoices
 from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls
 from rnn_edge.graphs.reduced_axes import CountAxesFromFront
@@ -36,6 +37,8 @@ def clean(model: ir.Model) -> None:
         common.NameFixPass()(model)
     _optimize(model)
     ReplaceHalfMatMuls()(model)
+    if SetScalesApart()(model).modified:
+        common.NameFixPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
 
 
