@@ -13,6 +13,7 @@ from rnn_edge.graphs.quantization.cells import write_step
 from rnn_edge.graphs.quantization.known_sizes import known_sizes
 from rnn_edge.graphs.quantization.layer_weights import (
     CELL,
+    DEEPEST,
     GATES,
     LENGTHS,
     STATE,
@@ -30,7 +31,8 @@ class ComposeLayers(ir.passes.InPlacePass):
     - ``from_step`` and ``from_sequence`` hold the least number of weights by kind: where a node
       sees one step (an LSTM: of one row, too), and where it becomes a Scan.
     - Activations are the usual ones, weights constants of float32.
-    - Left as they are: layers that run backwards over rows of different lengths.
+    - Left as they are: layers that run backwards over rows of different lengths, and in bodies
+      within bodies.
     """
 
     def __init__(self, from_step: Mapping[str, int], from_sequence: Mapping[str, int]) -> None:
@@ -41,25 +43,35 @@ class ComposeLayers(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         before = self.changed
         weights = Weights(model.graph)
-        places = [(graph, node) for graph in graphs_in(model.graph) for node in graph]
-        # All of them before the first is gone, through which the next one's are followed.
-        found = [(graph, node, _is_step(node)) for graph, node in places if node.op_type in GATES]
-        for graph, node, is_step in found:
-            self.changed += self._compose(graph, node, is_step, weights)
+        # All of them before the first is gone, through which the next one's sizes are followed.
+        found = [
+            (graph, node, depth, _is_step(node))
+            for graph, depth in graphs_in(model.graph)
+            for node in graph
+            if node.op_type in GATES
+        ]
+        for graph, node, depth, is_step in found:
+            self.changed += self._compose(graph, node, depth, is_step, weights)
         if self.changed > before:
             import_products(model)
             common.RemoveUnusedNodesPass()(model)
             name_apart(model)
         return ir.passes.PassResult(model, self.changed > before)
 
-    def _compose(self, graph: ir.Graph, node: ir.Node, is_step: bool, weights: Weights) -> bool:
+    def _compose(
+        self, graph: ir.Graph, node: ir.Node, depth: int, is_step: bool, weights: Weights
+    ) -> bool:
         layers = read_layer(node)
         if not layers:
             return False
         count, writer = layers[0].count, Writer(weights)
-        if is_step and count >= self._from_step.get(node.op_type, count + 1):
+
+        def large(least: Mapping[str, int]) -> bool:
+            return count >= least.get(node.op_type, count + 1)
+
+        if is_step and depth <= DEEPEST and large(self._from_step):
             outputs = _write_one_step(writer, node, layers[0])
-        elif count >= self._from_sequence.get(node.op_type, count + 1) and _may_scan(node):
+        elif depth < DEEPEST and large(self._from_sequence) and _may_scan(node):
             outputs = _write_scan(writer, node, layers)
         else:
             return False

@@ -30,7 +30,7 @@ class QuantizeLstms(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         before = self.changed
-        for graph in list(graphs_in(model.graph)):
+        for graph, _ in list(graphs_in(model.graph)):
             for node in list(graph):
                 if node.op_type == "LSTM" and node.domain == "" and self._fits(node):
                     _replace(model.graph, graph, node)

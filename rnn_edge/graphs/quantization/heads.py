@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnn_edge.graphs.quantization.block_products import import_products, write_product
-from rnn_edge.graphs.quantization.layer_weights import graphs_in
+from rnn_edge.graphs.quantization.layer_weights import DEEPEST, graphs_in
 from rnn_edge.graphs.writing import Weights, Writer, name_apart
 
 # Below, a product takes no longer in float32.
@@ -16,7 +16,8 @@ _LEAST, _LEAST_COLUMNS = 1 << 14, 64
 class ComposeHeads(ir.passes.InPlacePass):
     """Write MatMul (with the Add behind it) and Gemm as products by int8; ``changed`` counts them.
 
-    Weights are float32 constants of two axes; what is multiplied has the rows first.
+    Weights are float32 constants of two axes; what is multiplied has the rows first. Bodies within
+    bodies stay as they are.
     """
 
     def __init__(self) -> None:
@@ -26,8 +27,8 @@ class ComposeHeads(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         before = self.changed
         weights = Weights(model.graph)
-        for graph in list(graphs_in(model.graph)):
-            for node in list(graph):
+        for graph, depth in list(graphs_in(model.graph)):
+            for node in list(graph) if depth <= DEEPEST else ():
                 if node.domain == "" and _replace(graph, node, weights):
                     self.changed += 1
         if self.changed > before:

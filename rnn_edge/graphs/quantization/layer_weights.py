@@ -12,6 +12,9 @@ GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _USUAL = {
     "RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"],
 }  # fmt: skip
+#: So many bodies deep ONNX Runtime still packs weights that stand in the main graph; deeper, its
+#: int8 products take many times as long as float32.
+DEEPEST = 1
 _BIAS, LENGTHS, STATE, CELL, _PEEPHOLES = 3, 4, 5, 6, 7
 
 
@@ -97,13 +100,13 @@ def _read_bias(node: ir.Node, gates: int) -> tuple[np.ndarray | None, ir.Value |
     return np.concatenate([np.zeros((1, gates), np.float32), tensor.numpy()], 1), row
 
 
-def graphs_in(graph: ir.Graph) -> Iterator[ir.Graph]:
-    """``graph`` and all bodies in it."""
-    yield graph
+def graphs_in(graph: ir.Graph, depth: int = 0) -> Iterator[tuple[ir.Graph, int]]:
+    """``graph`` and all bodies in it, with how many bodies deep each is."""
+    yield graph, depth
     for node in graph:
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
-                yield from graphs_in(attribute.as_graph())
+                yield from graphs_in(attribute.as_graph(), depth + 1)
 
 
 def node_input(node: ir.Node, place: int) -> ir.Value | None:

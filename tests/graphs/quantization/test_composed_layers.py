@@ -173,6 +173,49 @@ def test_small_layers_and_several_rows_of_an_lstm_stay() -> None:
     assert not ComposeLayers(EVERY, {})(build("LSTM", 40, [1, "batch"])).modified
 
 
+def deep(node: ir.Node, inputs: list[ir.Value], count: int) -> ir.Model:
+    """``node`` in as many Ifs, which are always true; its constants stand in the main graph."""
+    yes = constant("yes", np.array(True))
+    values = [value for value in node.inputs if value and value.const_value]
+    output, nodes = node.outputs[0], [node]
+    for _ in range(count):
+        branches = {"then_branch": ir.Graph([], [output], nodes=nodes, name="then")}
+        blank = constant(f"blank{len(values)}", np.zeros((1, 1), np.float32))
+        values.append(blank)
+        other = ir.node("Identity", [blank])
+        branches["else_branch"] = ir.Graph([], other.outputs, nodes=[other], name="else")
+        nodes = [ir.node("If", [yes], branches)]
+        output = nodes[0].outputs[0]
+    output.name, output.type = "y", ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.Graph(
+        inputs, [output], nodes=nodes, initializers=[yes, *values], opset_imports={"": 18}
+    )
+    return ir.Model(graph, ir_version=9)
+
+
+@pytest.mark.parametrize(("bodies", "changed"), [(0, 1), (1, 1), (2, 0)])
+def test_weights_that_the_runtime_would_not_pack_stay_float32(bodies: int, changed: int) -> None:
+    weights = np.random.default_rng(0).standard_normal((256, 150)).astype(np.float32)
+    x = ir.val("x", ir.DataType.FLOAT, [1, 256])
+    model = deep(ir.node("MatMul", [x, constant("w", weights)]), [x], bodies)
+    heads = ComposeHeads()
+    heads(model)
+    assert heads.changed == changed
+    given = np.ones((1, 256), np.float32)
+    np.testing.assert_allclose(run(model, {"x": given})[0], given @ weights, atol=1)
+
+
+@pytest.mark.parametrize(("bodies", "changed"), [(0, 1), (1, 0)])
+def test_a_scan_is_a_body_of_its_own(bodies: int, changed: int) -> None:
+    random = np.random.default_rng(0)
+    shapes = {"w": (1, 3 * HIDDEN, 40), "r": (1, 3 * HIDDEN, HIDDEN)}
+    values = [constant(n, random.uniform(-0.1, 0.1, s).astype("f4")) for n, s in shapes.items()]
+    x = ir.val("x", ir.DataType.FLOAT, ["time", 1, 40])
+    layers = ComposeLayers({}, EVERY)
+    layers(deep(ir.node("GRU", [x, *values], {"hidden_size": HIDDEN}), [x], bodies))
+    assert layers.changed == changed
+
+
 def head(kind: str, weights: np.ndarray, bias: np.ndarray) -> ir.Model:
     x = ir.val("x", ir.DataType.FLOAT, ["rows", weights.shape[1]])
     if kind == "Gemm":
