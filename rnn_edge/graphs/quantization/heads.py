@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from rnn_edge.graphs.quantization.block_products import import_products, write_product
 from rnn_edge.graphs.quantization.layer_weights import DEEPEST, graphs_in
@@ -33,6 +34,7 @@ class ComposeHeads(ir.passes.InPlacePass):
                     self.changed += 1
         if self.changed > before:
             import_products(model)
+            common.RemoveUnusedNodesPass()(model)
             name_apart(model)
         return ir.passes.PassResult(model, self.changed > before)
 

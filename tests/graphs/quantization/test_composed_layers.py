@@ -242,6 +242,7 @@ def test_heads_compute_with_int8(kind: str, columns: int) -> None:
     heads(model)
     assert heads.changed == 1
     assert [node.op_type for node in model.graph] == ["MatMulNBits"]
+    assert {"w", "b"}.isdisjoint(model.graph.initializers)
     for rows in (1, 7):
         x = random.standard_normal((rows, columns)).astype(np.float32)
         wanted = x.astype(np.float64) @ weights.T + bias
