@@ -33,7 +33,14 @@ class ExportError(RnnEdgeError):
 
 
 class VerificationError(RnnEdgeError):
-    """A graph does not give the module's answers."""
+    """A graph does not give the module's answers.
+
+    ``place`` is the name of the output or the node of the graph where that shows, if known.
+    """
+
+    def __init__(self, message: str, place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class DataError(RnnEdgeError):

@@ -22,6 +22,7 @@ from rnn_edge.sound_features import SoundFeatures
 from rnn_edge.streaming import StreamWish, add_stream, save_graph
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     from torch import nn
 
     from rnn_edge.checkpoint import Checkpoint
@@ -103,7 +104,9 @@ def export(
             parity = verify_against_module(session, module, captured.arguments)
         except VerificationError as error:
             # A side of a branch that was not followed is why, most often.
-            raise (ExportError(captured.branches[0]) if captured.branches else error) from None
+            if captured.branches:
+                raise ExportError(captured.branches[0]) from None
+            raise _tell_place(error, captured.model, type(module).__name__) from None
         graph = replace(graph, axes=merge_limits(parity.limits, description.limits))
         graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
         original = (module, captured.arguments, parity.cases)
@@ -149,6 +152,17 @@ def export_checkpoint(
         frame_rate=deployment.frame_rate if frame_rate is None else frame_rate,
         portable=portable,
     )
+
+
+def _tell_place(error: VerificationError, model: ir.Model, owner: str) -> VerificationError:
+    """``error`` with the line of code that computes what is off, where it is known."""
+    from rnn_edge.graphs.origin import find_line
+
+    line = find_line(model, error.place, owner) if error.place else ""
+    if not line:
+        return error
+    what, _, change = str(error).rpartition(". ")
+    return VerificationError(f"{what}. {line}. {change}", error.place)
 
 
 def _open(path: Path) -> Session:

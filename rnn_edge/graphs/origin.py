@@ -72,6 +72,25 @@ def find_origin(node: ir.Node) -> Origin:
     return read_origin(node)
 
 
+def find_line(model: ir.Model, place: str, owner: str) -> str:
+    """What computes the value, or is the node, called ``place``: an operator, its part, its line.
+
+    Where its own line is not known, that of what it is computed from; empty: unknown. ``owner`` is
+    the class of the whole module.
+    """
+    nodes = list(model.graph.all_nodes())
+    found = next((n for n in nodes if n.name == place), None) or next(
+        (n for n in nodes if any(value.name == place for value in n.outputs)), None
+    )
+    while found is not None:
+        origin = find_origin(found)
+        if origin.line:
+            part = f"{owner}.{origin.path}" if origin.path else f"{owner}.forward"
+            return f"{place!r} is computed by {found.op_type} in {part} at {origin.line}"
+        found = next((v.producer() for v in found.inputs if v is not None and v.producer()), None)
+    return ""
+
+
 def _listed(node: ir.Node, key: str) -> list[str]:
     try:
         found = ast.literal_eval(node.metadata_props.get(key, "[]"))

@@ -64,7 +64,8 @@ def verify_against_module(session: Session, module: nn.Module, arguments: Argume
             )
             raise VerificationError(
                 f"{str(mismatch).rstrip('.')}; the first difference is {where}. "
-                "Nothing that is wrong is to be shipped: report the module."
+                "Nothing that is wrong is to be shipped: write what computes it otherwise.",
+                mismatch.place,
             ) from None
 
 

@@ -34,8 +34,8 @@ _ATTEMPTS: tuple[dict[str, bool], ...] = (
 class MismatchError(VerificationError):
     """A graph left the module at ``case``, in the output called ``output``."""
 
-    def __init__(self, message: str, case: Case, output: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, case: Case, output: str, place: str = "") -> None:
+        super().__init__(message, place or output)
         self.case = case
         self.output = output
 
@@ -102,6 +102,7 @@ def compare_case(session: Session, case: Case) -> Iterable[OutputParity]:
             f"got a refusal{_name_node(str(error))}",
             case,
             specs[0].name,
+            _node_in(str(error)),
         ) from None
     declared = {node.name: node.shape for node in session.native.get_outputs()}
     for spec, array, answer in zip(specs, found, case.answers, strict=True):
@@ -114,9 +115,17 @@ def compare_case(session: Session, case: Case) -> Iterable[OutputParity]:
         )
 
 
+_REFUSING_NODE = re.compile(r"running (\w+) node\. Name:'([^']*)'")
+
+
 def _name_node(refusal: str) -> str:
-    found = re.search(r"running (\w+) node\. Name:'([^']*)'", refusal)
+    found = _REFUSING_NODE.search(refusal)
     return f" by its {found[1]} {found[2]!r}" if found else ""
+
+
+def _node_in(refusal: str) -> str:
+    found = _REFUSING_NODE.search(refusal)
+    return found[2] if found else ""
 
 
 def cases_without_padding(
@@ -204,7 +213,9 @@ def _check_declared(name: str, dims: Sequence[int | str], own: np.ndarray, case:
     if wrong:
         raise VerificationError(
             f"shape of {name!r} must be {list(shape)} at {_text(case.sizes)}, the graph declares "
-            f"{list(dims)}. An axis was frozen: declare it None, or report the module."
+            f"{list(dims)}. Take sizes from tensors there, name the axis in squeeze(), or declare "
+            "the axis None.",
+            name,
         )
 
 
