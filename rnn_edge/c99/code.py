@@ -20,6 +20,25 @@ _MOST_INT16 = 127 * 256 + 127
 _MOST_INT32 = 2**31 - 1
 
 
+class ProductLine(str):
+    """A line that calls a product with packed weights, and what it is called with."""
+
+    target: str
+    vector: str
+    rest: str
+    weights: int
+
+    @classmethod
+    def of(
+        cls, kernel: str, target: str, vector: str, table: str, shape: tuple[int, int]
+    ) -> ProductLine:
+        outputs, inputs = shape
+        rest = f"{table}, {outputs}, {inputs}"
+        line = cls(f"{kernel}({target}, {vector}, {rest});")
+        line.target, line.vector, line.rest, line.weights = target, vector, rest, outputs * inputs
+        return line
+
+
 class Code:
     """What operators write into; ``prefix`` starts every name of the model.
 
@@ -110,8 +129,11 @@ class Code:
             self._put_int8(target, vector, *quantised(weight))
             return
         self.kernel("product", kind)
-        table = self.tables.add(packed(weight))
-        self.put(f"{self.prefix}_product_{kind}({target}, {vector}, {table}, {outputs}, {inputs});")
+        table, kernel = self.tables.add(packed(weight)), f"{self.prefix}_product_{kind}"
+        if kind == "float":
+            self.put(ProductLine.of(kernel, target, vector, table, (outputs, inputs)))
+        else:
+            self.put(f"{kernel}({target}, {vector}, {table}, {outputs}, {inputs});")
 
     def _put_int8(self, target: str, vector: str, rows: np.ndarray, scale: np.ndarray) -> None:
         outputs, inputs = rows.shape

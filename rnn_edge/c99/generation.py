@@ -18,6 +18,7 @@ from rnn_edge.c99.naming import c_name, prefix_of
 from rnn_edge.c99.operators import WRITERS
 from rnn_edge.c99.phases import Phases, find_phases
 from rnn_edge.c99.program import Operation, Program, Value
+from rnn_edge.c99.sharing import find_segments
 from rnn_edge.c99.tables import ROUND, TILE, literal
 from rnn_edge.contract import METADATA_KEY, GraphContract, TensorSpec
 from rnn_edge.errors import InputError
@@ -76,6 +77,8 @@ class Generated:
     starts: dict[str, tuple[int, ...]]
     #: The state that counts the frames before a step, where there are such first steps.
     counter: str | None
+    #: Whether there is a function of many rows.
+    shares: bool = False
 
 
 def stream_file(source: Bundle | Path) -> tuple[str, Path]:
@@ -92,19 +95,22 @@ def stream_file(source: Bundle | Path) -> tuple[str, Path]:
     return source.name, source.graph_path(STREAM)
 
 
-def generate(source: Bundle | Path, *, int8: bool = False, tiled: bool = False) -> Generated:
+def generate(
+    source: Bundle | Path, *, int8: bool = False, tiled: bool = False, shared: bool = False
+) -> Generated:
     """The C of a bundle's stream graph, or of a lone file of one that carries its contract.
 
-    With ``int8``, weights are bytes; with ``tiled``, for processors with AVX512-VNNI alone. Needs
-    the onnx package. Raises InputError, or IntegrationError naming the operator that cannot be
-    written.
+    With ``int8``, weights are bytes; with ``tiled``, for processors with AVX512-VNNI alone. With
+    ``shared``, model.c has a function of many rows too, for compilers with vector types: of float32
+    weights, where every step gives as many frames. Needs the onnx package. Raises InputError, or
+    IntegrationError naming the operator that cannot be written.
     """
     name, path = stream_file(source)
     content = path.read_bytes()
     model = _load(path)
     contract = _contract(model, path)
     phases = find_phases(model, contract, dict.fromkeys(batch_names(contract), 1))
-    return _Generator(name, contract, phases, int8, tiled).generated(
+    return _Generator(name, contract, phases, int8, tiled, shared).generated(
         path.name, hashlib.sha256(content).hexdigest()
     )
 
@@ -160,8 +166,15 @@ def rate_axis(spec: TensorSpec, contract: GraphContract) -> int | None:
 
 class _Generator:
     def __init__(
-        self, name: str, contract: GraphContract, phases: Phases, int8: bool, tiled: bool
+        self,
+        name: str,
+        contract: GraphContract,
+        phases: Phases,
+        int8: bool,
+        tiled: bool,
+        shared: bool,
     ) -> None:
+        self.shared = shared and not phases.starts
         self.name, self.contract, self.phases, self.int8 = name, contract, phases, int8
         program = phases.steady
         self.prefix = prefix_of(name)
@@ -241,12 +254,15 @@ class _Generator:
     def generated(self, file: str, sha256: str) -> Generated:
         frames, counter = self.phases.frames, self.phases.counter
         programs = (*self.phases.starts, self.phases.steady)
-        blocks = []
+        blocks: list[dict[str, Any]] = []
         for program, memory in zip(programs, self.memories, strict=True):
             self.code.begin(memory)
             self.code.macs = 0
             operations = [self._written(operation) for operation in program.operations]
             blocks.append({"operations": operations, "ending": self._ending(program)})
+        lines = [each["lines"] for each in blocks[-1]["operations"]]
+        segments = find_segments(lines) if self.shared else []
+        shares = any(segment.product is not None for segment in segments)
         memories = [
             {"type": kind, "name": f"{use}_{kind}", "size": size}
             for use, sizes in (("work", [memory.sizes for memory in self.memories]),
@@ -261,6 +277,7 @@ class _Generator:
             "weight_bytes": self.code.tables.bytes, "tables": self.code.tables.tables,
             "kernels": [list(key) for key in sorted(self.code.kernels)],
             "tile": TILE, "round": ROUND, "tiled": self.code.tiled,
+            "segments": segments if shares else [],
             "blocks": blocks, "partial": self.partial,
             "counter": None if counter is None else c_name(counter, set()),
         }  # fmt: skip
@@ -269,7 +286,7 @@ class _Generator:
             self.name, self.prefix, self.contract, sha256, frames,
             tuple(self.inputs), tuple(self.outputs), tuple(self.fields),
             self.reset is not None, self.int8, self.code.tables.bytes, self.code.macs, sources,
-            self.starts, counter,
+            self.starts, counter, shares,
         )  # fmt: skip
 
     def _written(self, operation: Operation) -> Mapping[str, Any]:

@@ -80,7 +80,7 @@ def open_library(
             folder = Path(staging) / "built"
             folder.mkdir()
             tiled = int8 and _multiplies_bytes(compiler)
-            _build(generate(source, int8=int8, tiled=tiled), compiler, folder)
+            _build(generate(source, int8=int8, tiled=tiled, shared=True), compiler, folder)
             check(_read(folder))
             _move(folder, place)
     return _read(place)
@@ -100,6 +100,7 @@ def _build(generated: Generated, compiler: str, folder: Path) -> None:
         "name": generated.name, "header": HEADER, "p": generated.prefix,
         "P": generated.prefix.upper(), "has_start": generated.has_start,
         "inputs": generated.inputs, "outputs": generated.outputs, "states": generated.states,
+        "shares": generated.shares,
     }  # fmt: skip
     engine = folder / "engine.c"
     engine.write_text(render(_HOME / "templates" / "engine.c.jinja", values), encoding="utf-8")
