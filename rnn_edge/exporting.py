@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rnn_edge.bundle import Bundle, refuse_foreign_folder, write_bundle
-from rnn_edge.contract import AxisLimits, Contract, Decoder, FrontEnd
+from rnn_edge.contract import AxisLimits, Contract, Decoder, FrontEnd, GraphContract
 from rnn_edge.describing import MODEL_FILE, Description, describe, merge_limits
 from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.exported import Exported, graphs_of
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
+    from rnn_edge.capture.capture import Capture
     from rnn_edge.checkpoint import Checkpoint
     from rnn_edge.runtime import Session
+    from rnn_edge.verification.parity import Parity
 
 
 def export(
@@ -79,7 +82,6 @@ def export(
         import_extra(package)
     from rnn_edge.capture import capture, evaluating
     from rnn_edge.capture.preparation import prepare
-    from rnn_edge.verification.against_module import verify_against_module
     from rnn_edge.verification.ragged_rows import are_rows_apart
 
     refuse_foreign_folder(Path(out_dir))
@@ -96,17 +98,10 @@ def export(
     module = prepare(module, args, kwargs)
     # Passes over graphs keep state of their own too: one export at a time, from end to end.
     with evaluating(module), tempfile.TemporaryDirectory() as staging:
-        captured = capture(module, args, kwargs, axes, output_names)
-        graph, place = describe(captured, description), Path(staging)
-        save_graph(captured.model, graph, place / MODEL_FILE)
-        session = _open(place / MODEL_FILE)
-        try:
-            parity = verify_against_module(session, module, captured.arguments)
-        except VerificationError as error:
-            # A side of a branch that was not followed is why, most often.
-            if captured.branches:
-                raise ExportError(captured.branches[0]) from None
-            raise _tell_place(error, captured.model, type(module).__name__) from None
+        place = Path(staging)
+        captured, graph, session, parity = _capture_verified(
+            partial(capture, module, args, kwargs, axes, output_names), module, description, place
+        )
         graph = replace(graph, axes=merge_limits(parity.limits, description.limits))
         graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
         original = (module, captured.arguments, parity.cases)
@@ -120,6 +115,41 @@ def export(
         contract = replace(contract, graphs={**graphs, "pipeline": pipeline.graph.contract})
     made = Exported(captured, graph, parity, part, generation, pipeline, contract)
     return write_bundle(out_dir, contract, made.evidence, made.fill)
+
+
+def _capture_verified(
+    capture_module: Callable[..., Capture], module: nn.Module, description: Description, place: Path
+) -> tuple[Capture, GraphContract, Session, Parity]:
+    """The graph that gives the answers of ``module``, saved in ``place``, and how that was seen.
+
+    What forward() does where a size is 1 is mostly what it does elsewhere, in another way, and
+    the graph is simpler without it. It is joined to the rest where it is not.
+    """
+    captured = capture_module()
+    try:
+        return _verify(captured, module, description, place)
+    except VerificationError as error:
+        case = getattr(error, "case", None)
+        if not captured.at_one or (case is not None and 1 not in case.sizes.values()):
+            # A side of a branch that was not followed is why, most often.
+            if captured.branches:
+                raise ExportError(captured.branches[0]) from None
+            raise _tell_place(error, captured.model, type(module).__name__) from None
+    try:
+        return _verify(capture_module(joins_at_one=True), module, description, place)
+    except (ExportError, VerificationError):
+        raise ExportError([*captured.branches, *captured.at_one][0]) from None
+
+
+def _verify(
+    captured: Capture, module: nn.Module, description: Description, place: Path
+) -> tuple[Capture, GraphContract, Session, Parity]:
+    from rnn_edge.verification.against_module import verify_against_module
+
+    graph = describe(captured, description)
+    save_graph(captured.model, graph, place / MODEL_FILE)
+    session = _open(place / MODEL_FILE)
+    return captured, graph, session, verify_against_module(session, module, captured.arguments)
 
 
 def export_checkpoint(

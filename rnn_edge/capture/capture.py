@@ -43,7 +43,8 @@ class Capture:
 
     ``write_out`` gives the same graph with loops of fixed length written out step by step, which
     follows a stream where those loops do not; None where there are no such loops.
-    ``branches`` tells of every branch by a size, what to do where it is not right on all sides.
+    ``branches`` tells of every branch by a size, what to do where it is not right on all sides;
+    ``at_one`` of those by whether a size is 1, which went the way of larger ones.
     """
 
     model: ir.Model
@@ -51,6 +52,7 @@ class Capture:
     roles: Mapping[str, Role]
     write_out: Callable[[], ir.Model] | None = None
     branches: tuple[str, ...] = ()
+    at_one: tuple[str, ...] = ()
 
 
 def capture(
@@ -59,15 +61,19 @@ def capture(
     kwargs: Mapping[str, Any] | None,
     axes: Any,
     output_names: Sequence[str] | None = None,
+    *,
+    joins_at_one: bool = False,
 ) -> Capture:
     """Export ``module``, in eval mode, with the axes that ``axes`` names dynamic.
+
+    With ``joins_at_one`` what it does where a size is 1 is in the graph as well.
 
     The module is left as it was. Raises ExportError when it cannot be expressed.
     """
     arguments = read_arguments(module, args, kwargs, axes)
     with evaluating(module), torch.no_grad():
         arguments = find_kept_state(module, arguments)
-        program = trace(module, arguments)
+        program = trace(module, arguments, joins_at_one=joins_at_one)
         refuse_relations(program.exported, program.symbols)
         refuse_kept_state(
             name.removeprefix(FlatForward.PREFIX) for name in find_changed_buffers(program.exported)
@@ -79,15 +85,20 @@ def capture(
         if program.written_out
         else None
     )
-    return Capture(model, arguments, roles, write_out, _tell_branches(module, program))
+    branches = [(f"every size of {choice.axis!r}", choice.line) for choice in program.choices]
+    at_one = [("size 1 as at any other", line) for line in program.at_one]
+    told = (
+        tuple(_tell_branch(module, where, line) for where, line in lines)
+        for lines in (branches, at_one)
+    )
+    return Capture(model, arguments, roles, write_out, *told)
 
 
-def _tell_branches(module: nn.Module, program: Program) -> tuple[str, ...]:
-    return tuple(
-        f"{type(module).__name__}.forward must do the same at every size of {choice.axis!r} to be "
-        f"exported, got a branch by it in `{shorten(choice.line.text, 80)}` at {choice.line}. "
+def _tell_branch(module: nn.Module, where: str, line: CodeLine) -> str:
+    return (
+        f"{type(module).__name__}.forward must do the same at {where} to be exported, got a branch "
+        f"by it in `{shorten(line.text, 80)}` at {line}. "
         "Write all sides as one: F.pad() by 0 adds nothing, by less it cuts."
-        for choice in program.choices
     )
 
 

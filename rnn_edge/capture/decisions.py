@@ -42,6 +42,17 @@ torch.fx.node.has_side_effect(DECIDED)
 
 
 @dataclass
+class AtOne:
+    """Branches by whether a size is 1, at ``lines``: decided as those on values while ``joined``.
+
+    Else it is more than 1, which torch.export takes for granted without a word.
+    """
+
+    joined: bool = False
+    lines: dict[CodeLine, None] = field(default_factory=dict)
+
+
+@dataclass
 class Decisions:
     """Which way a trace goes, by line of code: ``ways``, and True where it names none.
 
@@ -49,6 +60,7 @@ class Decisions:
     """
 
     ways: Mapping[CodeLine, bool]
+    at_one: AtOne = field(default_factory=AtOne)
     taken: list[CodeLine] = field(default_factory=list)
 
     @contextmanager
@@ -60,6 +72,18 @@ class Decisions:
         known: Callable[..., Any] = environment.evaluate_sym_node
 
         def evaluate(node: Any, *args: Any, **kwargs: Any) -> Any:
+            if _is_computed_number(node):
+                frame = _find_asking(sys._getframe(1))
+                if frame is not None and needs_stand_ins(frame):
+                    raise StandInsNeededError(frame)
+            elif _asks_for_one(environment, node.expr):
+                frame = _find_asking(sys._getframe(1))
+                if frame is not None and _BRANCH.search(_line_of(frame).text):
+                    self.at_one.lines[_line_of(frame)] = None
+                    if self.at_one.joined:
+                        relation = _as_value(environment, node.expr)
+                        way = self._decide(environment, relation, frame)
+                        return sympy.true if way else sympy.false
             try:
                 return known(node, *args, **kwargs)
             except GuardOnDataDependentSymNode:
@@ -84,7 +108,7 @@ class Decisions:
     def _decide(
         self, environment: ShapeEnv, relation: sympy.Basic, frame: FrameType
     ) -> bool | None:
-        line = CodeLine(frame.f_code.co_filename, frame.f_lineno)
+        line = _line_of(frame)
         if _ASSERTION.search(line.text):
             # A graph raises no errors.
             return True
@@ -106,6 +130,36 @@ class Decisions:
         last, raised = self.taken[-1], lines[0]
         is_below = last.path == raised.path and last.number + 1 == raised.number
         return last if is_below and self.ways.get(last, True) else None
+
+
+def _is_computed_number(node: Any) -> bool:
+    """Whether ``node`` is a number computed from sizes: int(0.7 * x.size(1)) would settle it."""
+    return node.pytype is not bool and bool(node.expr.free_symbols) and not node.expr.is_Symbol
+
+
+def _asks_for_one(environment: ShapeEnv, relation: sympy.Basic) -> bool:
+    """Whether ``relation`` is about one size, and another where that is 1 than anywhere else."""
+    if not getattr(relation, "is_Relational", False) or len(relation.free_symbols) != 1:
+        return False
+    (size,) = relation.free_symbols
+    if size not in environment.backed_var_to_val:
+        return False
+    answers = {bool(relation.subs(size, number)) for number in _BEYOND_ONE}
+    return len(answers) == 1 and bool(relation.subs(size, 1)) not in answers
+
+
+_BEYOND_ONE = (2, 3, 4, 5, 7, 60, 997)
+
+
+def _as_value(environment: ShapeEnv, relation: sympy.Basic) -> sympy.Basic:
+    """``relation`` about a number that tracing does not know, which a run takes from the size."""
+    (size,) = relation.free_symbols
+    value: Any = torch.scalar_tensor(_compute(environment, size), dtype=torch.int64).item()
+    return relation.subs(size, value.node.expr)
+
+
+def _line_of(frame: FrameType) -> CodeLine:
+    return CodeLine(frame.f_code.co_filename, frame.f_lineno)
 
 
 def _find_asking(frame: FrameType | None) -> FrameType | None:

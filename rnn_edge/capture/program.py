@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.utils._sympy.functions import FloorDiv, Mod
+from torch.utils._sympy.functions import (
+    CeilToInt,
+    FloorDiv,
+    FloorToInt,
+    IntTrueDiv,
+    Mod,
+    RoundToInt,
+    TruncToInt,
+)
 
 from rnn_edge.capture.arguments import Arguments, resize
 from rnn_edge.capture.choices import Choice, find_choices, trace_sides
@@ -24,6 +32,7 @@ from rnn_edge.capture.rolling.rolled import RolledForward
 from rnn_edge.capture.rolling.steps import read_trace
 from rnn_edge.capture.rolling.trace import Source, Step, Trace
 from rnn_edge.capture.tracing import FlatForward, export_at
+from rnn_edge.code_line import CodeLine
 from rnn_edge.errors import ExportError
 
 # The sizes at which axes are traced: above usual kernels and slices, which would fix them, and all
@@ -31,6 +40,7 @@ from rnn_edge.errors import ExportError
 _TRACED_SIZES = (7, 13, 19, 29, 37, 41, 43, 47)
 # What holds at one of these as well does not fix a size to what it was traced at.
 _FAR_SIZES = range(120, 132)
+_ROUNDED = (FloorDiv, IntTrueDiv, CeilToInt, FloorToInt, RoundToInt, TruncToInt)
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class Program:
     """``symbols`` maps the exported program's symbols, as ``s77``, to the names of axes.
 
     ``written_out`` is the same with loops of fixed length step by step, where they were rolled.
+    ``at_one`` are branches by whether a size is 1, of which it goes the way of larger ones.
     """
 
     exported: ExportedProgram
@@ -46,30 +57,36 @@ class Program:
     symbols: Mapping[str, str]
     written_out: Program | None = None
     choices: tuple[Choice, ...] = ()
+    at_one: tuple[CodeLine, ...] = ()
 
 
-def trace(module: nn.Module, arguments: Arguments) -> Program:
+def trace(module: nn.Module, arguments: Arguments, *, joins_at_one: bool = False) -> Program:
     """Export ``module`` with every named axis symbolic.
 
     The sizes at which it is traced are small. A module that does not take them, as one whose
     windows are wider, is traced at sizes beyond those of its example. Where forward() turns a size
     into a number, to loop over it most often, it is traced at several sizes, and what follows them
-    is put back. Raises ExportError when torch.export refuses the module, or when the traces do not
-    show how it follows a size.
+    is put back. A branch by whether a size is 1 is followed for larger ones, or where it
+    ``joins_at_one`` as a branch on a value. Raises ExportError when torch.export refuses the
+    module, or when the traces do not show how it follows a size.
     """
     sizes = _traced_sizes(arguments)
     try:
-        return _trace(module, arguments, sizes)
+        return _trace(module, arguments, sizes, joins_at_one)
     except ExportError:
         if _takes(module, arguments, sizes):
             raise
     beyond = {axis: size + _example_sizes(arguments)[axis] for axis, size in sizes.items()}
-    return _trace(module, arguments, beyond)
+    return _trace(module, arguments, beyond, joins_at_one)
 
 
-def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Program:
+def _trace(
+    module: nn.Module, arguments: Arguments, sizes: dict[str, int], joins_at_one: bool
+) -> Program:
     output_names: list[str] = []
-    flat = FlatForward(module, arguments, lambda names: _set(output_names, names))
+    flat = FlatForward(
+        module, arguments, lambda names: _set(output_names, names), joins_at_one=joins_at_one
+    )
     choices: list[Choice] = []
     with skipping_size_checks(module):
         exported, fixed = _export_until_fixed(flat, arguments, sizes)
@@ -86,7 +103,14 @@ def _trace(module: nn.Module, arguments: Arguments, sizes: dict[str, int]) -> Pr
                 candidates = _roll_repeats(flat, arguments, sizes)
         symbols = _name_symbols(exported, arguments)
         names = tuple(output_names)
-        program = Program(exported, arguments, names, symbols, choices=tuple(choices))
+        program = Program(
+            exported,
+            arguments,
+            names,
+            symbols,
+            choices=tuple(choices),
+            at_one=(*flat.at_one.lines,),
+        )
         for candidate in candidates:
             smaller = _export_smaller(candidate, program, sizes)
             if smaller is not None:
@@ -283,15 +307,16 @@ def find_fixed_axes(
 def _is_fixed(size: int | torch.SymInt) -> bool:
     """Whether ``size`` is a number, a symbol that was set to one, or rounds to one.
 
-    range(x.shape[1] // 2) fixes half of a size, and leaves two numbers for all of it.
+    range(x.shape[1] // 2) fixes half of a size, and leaves two numbers for all of it; so does
+    int(x.shape[1] / 2), and np.arange(x.shape[1]) by a fraction.
     """
     if isinstance(size, int) or str(size).isdecimal():
         return True
     symbols = size.node.expr.free_symbols
     guards = [guard.expr for guard in size.node.shape_env.guards]
     return any(
-        guard.rel_op == "==" and guard.rhs.is_Integer and guard.lhs.free_symbols == symbols
-        and guard.lhs.has(FloorDiv) and not guard.lhs.has(Mod)
+        guard.rel_op == "==" and guard.rhs.is_number and guard.lhs.free_symbols == symbols
+        and guard.lhs.has(*_ROUNDED) and not guard.lhs.has(Mod)
         and not any(holds(guard, dict.fromkeys(symbols, far)) for far in _FAR_SIZES)
         for guard in guards if guard.is_Relational
     )  # fmt: skip

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from rnn_edge.capture.decomposition import is_translatable
+from rnn_edge.capture.size_arithmetic import rewrite_size_arithmetic
 from rnn_edge.capture.translation import TRANSLATIONS
 
 # Read by every onnxruntime of the last years, web and mobile builds included.
@@ -45,15 +46,21 @@ def to_onnx(exported: ExportedProgram) -> torch.onnx.ONNXProgram:
     from torch.onnx._internal.exporter import _core
 
     known = {entries[0].fx_target for entries in registry.functions.values()}
-    if is_translatable(exported, known):
-        # Asked to take itself apart, it answers that nothing is to be done.
-        exported.run_decompositions = lambda *_: exported
+    # Asked to take itself apart, it answers that nothing is to be done where nothing is.
+    take_apart = exported.run_decompositions
+    whole = is_translatable(exported, known)
+    exported.run_decompositions = lambda *given: _finish(exported if whole else take_apart(*given))
     program = _core.export(
         exported, (), None, registry=registry, dynamic_shapes=None, input_names=None,
         output_names=None, optimize=False, opset_version=OPSET, verbose=False,
     )  # fmt: skip
     _keep_types(program.model, exported)
     return program
+
+
+def _finish(exported: ExportedProgram) -> ExportedProgram:
+    rewrite_size_arithmetic(exported.graph_module)
+    return exported
 
 
 def _keep_types(model: ir.Model, exported: ExportedProgram) -> None:

@@ -17,7 +17,7 @@ from rnn_edge.capture.arguments import Arguments, resize
 from rnn_edge.capture.attributes import refuse_kept_state, watching_attributes
 from rnn_edge.capture.builtin_calls import StandIns
 from rnn_edge.capture.complex_parts import RealForward, can_be_real, refuse_complex_arguments
-from rnn_edge.capture.decisions import Decisions
+from rnn_edge.capture.decisions import AtOne, Decisions
 from rnn_edge.capture.fixing import FixedAxesError, StopWhereFixed
 from rnn_edge.capture.interception import Interception
 from rnn_edge.capture.lines import WrittenLines
@@ -46,6 +46,8 @@ class FlatForward(nn.Module):
         module: nn.Module,
         arguments: Arguments,
         on_return: Callable[[Iterable[str]], None],
+        *,
+        joins_at_one: bool = False,
     ) -> None:
         super().__init__()
         self.module = module
@@ -58,6 +60,7 @@ class FlatForward(nn.Module):
         }
         # None: what tracing cannot know is not decided.
         self.decisions: Decisions | None = Decisions({})
+        self.at_one = AtOne(joins_at_one)
         self.stand_ins = StandIns()
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
@@ -116,12 +119,13 @@ def _export_ways(
 ) -> ExportedProgram:
     if not isinstance(flat, FlatForward):
         return _export_once(flat, arguments, sizes, dynamic)
-
     refusing: dict[CodeLine, bool] = {}
 
     def trace_with(ways: Mapping[CodeLine, bool] | None) -> tuple[ExportedProgram, list[CodeLine]]:
         while True:
-            flat.decisions = Decisions({**ways, **refusing}) if ways is not None else None
+            flat.decisions = (
+                Decisions({**ways, **refusing}, flat.at_one) if ways is not None else None
+            )
             try:
                 exported = _export_once(flat, arguments, sizes, dynamic)
             except StandInsNeededError as needed:

@@ -17,6 +17,7 @@ from rnn_edge.capture import (
     constants,
     elimination,
     operators,
+    size_arithmetic,
     sorting,
 )
 from rnn_edge.capture.tracing import FlatForward
@@ -154,6 +155,7 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     **accumulation.TRANSLATIONS,
     **elimination.TRANSLATIONS,
     **constants.TRANSLATIONS,
+    **size_arithmetic.TRANSLATIONS,
     **sorting.TRANSLATIONS,
 }
 

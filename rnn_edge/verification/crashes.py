@@ -1,7 +1,7 @@
 """Run a graph in a child process first where ONNX Runtime is known to end the process it runs in.
 
 Its GRU aborts on a sequence or a batch of no rows, its LSTM on a batch of none. A session refuses
-such inputs; inside of a loop's body, sizes are what the graph makes of them.
+such inputs; inside of a loop's body, and behind a slice, sizes are what the graph makes of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,17 @@ from rnn_edge.verification.cases import Case
 
 SECONDS = 300
 _ABORTING = {"GRU", "LSTM"}
+# What follows from the first input alone; a convolution refuses what is shorter than its kernel.
+_FIRST_COUNTS = {
+    "RNN", "GRU", "LSTM", "Squeeze", "Unsqueeze", "Expand", "BatchNormalization",
+    "LayerNormalization", "Conv", "MaxPool", "AveragePool",
+}  # fmt: skip
+_KEEPING_STEPS = _FIRST_COUNTS | {
+    "Add", "Sub", "Mul", "Div", "Pow", "Where", "Equal", "Less", "Greater", "And", "Or", "Not",
+    "Abs", "Neg", "Exp", "Log", "Sqrt", "Clip", "Cast", "Identity", "Transpose", "Concat", "Gather",
+    "MatMul", "Gemm", "Tanh", "Sigmoid", "Relu", "LeakyRelu", "Elu", "Gelu", "Erf", "Softplus",
+    "Softmax", "CumSum",
+}  # fmt: skip
 
 _CHILD = """
 import sys
@@ -73,15 +84,37 @@ def refuse_crashes(session: Session, cases: Sequence[Case]) -> None:
         sizes = ", ".join(f"{axis} {size}" for axis, size in cases[done].sizes.items())
         raise VerificationError(
             f"the graph must run at {sizes} as the module does, it ends the process "
-            f"({_ending(child.returncode)}): a GRU or LSTM in a loop gets no row. "
-            "Run that layer outside of the loop, or give the loop at least one step."
+            f"({_ending(child.returncode)}): a GRU or LSTM gets no row or no step. Give it one at "
+            "least, outside of any loop or branch."
         )
 
 
 def may_crash(path: Path) -> bool:
-    """Whether the body of a loop or branch holds a layer that aborts on empty inputs."""
+    """Whether a layer may be run on nothing, and end the process.
+
+    That is one in the body of a loop or branch, and a GRU whose steps are not those of an input.
+    """
     graph = ir.load(path).graph
-    return any(node.op_type in _ABORTING and node.graph is not graph for node in graph.all_nodes())
+    return any(
+        node.graph is not graph or (node.op_type == "GRU" and not _has_steps(node.inputs[0]))
+        for node in graph.all_nodes()
+        if node.op_type in _ABORTING
+    )
+
+
+def _has_steps(value: ir.Value | None) -> bool:
+    """Whether ``value`` has as many steps as an input of the graph, which has one at least."""
+    pending, seen = [value], set()
+    while pending:
+        value = pending.pop()
+        node = value.producer() if value is not None else None
+        if node is None or node in seen:
+            continue
+        if node.op_type not in _KEEPING_STEPS:
+            return False
+        seen.add(node)
+        pending += node.inputs[:1] if node.op_type in _FIRST_COUNTS else node.inputs
+    return True
 
 
 def _ending(code: int) -> str:
