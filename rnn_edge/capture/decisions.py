@@ -25,7 +25,11 @@ from torch.utils._sympy.reference import PythonReferenceAnalysis
 from rnn_edge.capture.stand_in_code import StandInsNeededError, needs_stand_ins
 from rnn_edge.code_line import CodeLine, find_code_lines, is_foreign
 
-_BRANCH = re.compile(r"\b(if|elif)\b")
+_BRANCH = re.compile(r"\b(if|elif|while)\b")
+_IF = re.compile(r"\b(if|elif)\b")
+_WHILE = re.compile(r"^while\b")
+# A loop that has not ended after so many steps has no end of its own.
+_MOST_STEPS = 64
 _ASSERTION = re.compile(r"^assert\b")
 _LIBRARY = torch.library.Library("rnn_edge_decisions", "DEF")
 _LIBRARY.define("decided(SymInt holds) -> ()")
@@ -39,6 +43,14 @@ def _decided_shape(holds: int) -> None:
 DECIDED = torch.ops.rnn_edge_decisions.decided.default
 # Without this torch.fx would drop the operator, since it gives nothing.
 torch.fx.node.has_side_effect(DECIDED)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The first ``after`` decisions at a line go ``way``, the one behind them does not."""
+
+    way: bool
+    after: int
 
 
 @dataclass
@@ -59,7 +71,7 @@ class Decisions:
     ``taken`` are the lines of the decisions in the order in which the trace met them.
     """
 
-    ways: Mapping[CodeLine, bool]
+    ways: Mapping[CodeLine, bool | Stop]
     at_one: AtOne = field(default_factory=AtOne)
     taken: list[CodeLine] = field(default_factory=list)
 
@@ -78,7 +90,7 @@ class Decisions:
                     raise StandInsNeededError(frame)
             elif _asks_for_one(environment, node.expr):
                 frame = _find_asking(sys._getframe(1))
-                if frame is not None and _BRANCH.search(_line_of(frame).text):
+                if frame is not None and _IF.search(_line_of(frame).text):
                     self.at_one.lines[_line_of(frame)] = None
                     if self.at_one.joined:
                         relation = _as_value(environment, node.expr)
@@ -117,10 +129,20 @@ class Decisions:
         holds = _as_number(environment, environment.replace(relation))
         if holds is None:
             return None
-        way = self.ways.get(line, True)
+        before = self.taken.count(line)
+        if before >= _MOST_STEPS and _WHILE.search(line.text):
+            return None
+        told = self.ways.get(line, True)
+        way = (told.way == (before < told.after)) if isinstance(told, Stop) else told
         self.taken.append(line)
         DECIDED(holds if way else 1 - holds)
         return way
+
+    def find_skipped(self) -> CodeLine | None:
+        """The line of a loop that did no step, because its condition was told not to hold."""
+        lines = dict.fromkeys(self.taken)
+        skipped = [line for line in lines if _WHILE.search(line.text) and line not in self.ways]
+        return skipped[0] if skipped and self.taken.count(skipped[0]) == 1 else None
 
     def find_refusing(self, error: Exception) -> CodeLine | None:
         """The line ``if length < 1:`` right above the ``raise`` that ``error`` comes from."""

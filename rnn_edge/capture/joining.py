@@ -7,7 +7,7 @@ no shape. Padding by p * n, where p is 1 on the one side and 0 on the other, is 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -211,6 +211,12 @@ class JoinedForward(nn.Module):
         given = self._read_given(tensors)
         returned: list[Tensor] = list(run.run(*given.values(), enable_io_processing=False))
         return returned
+
+    def run_all(self, tensors: Sequence[Tensor]) -> Mapping[Node, Any]:
+        """The value of every node."""
+        run = _Run(self._exported, self._guards)
+        run.run(*self._read_given(tensors).values(), enable_io_processing=False)
+        return run.env
 
     def compute(self, node: Node, tensors: Sequence[Tensor]) -> Any:
         """The value of ``node`` alone, a number."""

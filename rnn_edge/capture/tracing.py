@@ -26,7 +26,7 @@ from rnn_edge.capture.regions import inline_regions
 from rnn_edge.capture.rolling.keeping import Keeping
 from rnn_edge.capture.silence import quiet_tracing
 from rnn_edge.capture.stand_in_code import StandInsNeededError
-from rnn_edge.capture.ways import join_ways
+from rnn_edge.capture.ways import Ways, join_ways
 from rnn_edge.code_line import CodeLine
 from rnn_edge.errors import ExportError
 
@@ -120,12 +120,12 @@ def _export_ways(
     if not isinstance(flat, FlatForward):
         return _export_once(flat, arguments, sizes, dynamic)
     refusing: dict[CodeLine, bool] = {}
+    usual: dict[CodeLine, bool] = {}
 
-    def trace_with(ways: Mapping[CodeLine, bool] | None) -> tuple[ExportedProgram, list[CodeLine]]:
+    def trace_with(ways: Ways | None) -> tuple[ExportedProgram, list[CodeLine]]:
         while True:
-            flat.decisions = (
-                Decisions({**ways, **refusing}, flat.at_one) if ways is not None else None
-            )
+            told = {**usual, **ways, **refusing} if ways is not None else None
+            flat.decisions = Decisions(told, flat.at_one) if told is not None else None
             try:
                 exported = _export_once(flat, arguments, sizes, dynamic)
             except StandInsNeededError as needed:
@@ -134,10 +134,14 @@ def _export_ways(
                 continue
             except ExportError as error:
                 line = flat.decisions.find_refusing(error) if flat.decisions else None
-                if line is None or line in refusing:
+                skipped = flat.decisions.find_skipped() if flat.decisions else None
+                if line is not None and line not in refusing:
+                    # A graph raises no errors: the other way is the only one.
+                    refusing[line] = False
+                elif skipped is not None:
+                    usual[skipped] = False
+                else:
                     raise
-                # A graph raises no errors: the other way is the only one.
-                refusing[line] = False
                 continue
             return exported, flat.decisions.taken if flat.decisions else []
 

@@ -10,16 +10,20 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from rnn_edge.capture.decisions import DECIDED
+from rnn_edge.capture.decisions import DECIDED, Stop
 from rnn_edge.capture.joining import JoinedForward, join_programs
 from rnn_edge.capture.rolling.functional import decompose_writes
+from rnn_edge.capture.stopping import StoppedForward, stop_early
 from rnn_edge.code_line import CodeLine
+from rnn_edge.errors import ExportError
 
-_Ways: TypeAlias = Mapping[CodeLine, bool]
+Ways: TypeAlias = Mapping[CodeLine, bool | Stop]
 # So many decisions may go ways of which nothing is done once: programs double with each.
 _MOST_CHOSEN = 3
-_NONE: _Ways = {}
-_Trace: TypeAlias = Callable[[_Ways], tuple[ExportedProgram, list[CodeLine]]]
+# Fewer steps than this are not taken for a loop.
+_FEWEST_STEPS = 4
+_NONE: Ways = {}
+_Trace: TypeAlias = Callable[[Ways], tuple[ExportedProgram, list[CodeLine]]]
 
 
 def join_ways(
@@ -27,15 +31,49 @@ def join_ways(
     taken: Sequence[CodeLine],
     trace_with: _Trace,
     traced: nn.Module,
-    settled: _Ways = _NONE,
+    settled: Ways = _NONE,
 ) -> nn.Module | None:
     """One module for both ways of every decision, ``taken`` in ``exported``; None if there is none.
 
     Decisions at the lines ``settled`` go that way. What the two ways of another have in common is
     done once where the rest can be left undone, else both are gone and the results chosen.
     """
-    joined = _undo_more(exported, taken, trace_with, traced, settled)
-    return joined or _choose_results(taken, trace_with, traced, settled)
+    return (
+        _stop_early(taken, trace_with, traced, settled, is_loop=True)
+        or _undo_more(exported, taken, trace_with, traced, settled)
+        or _stop_early(taken, trace_with, traced, settled, is_loop=False)
+        or _choose_results(taken, trace_with, traced, settled)
+    )
+
+
+def _stop_early(
+    taken: Sequence[CodeLine], trace_with: _Trace, traced: nn.Module, settled: Ways, is_loop: bool
+) -> StoppedForward | None:
+    """A loop that one line ends, that of its own condition where ``is_loop``."""
+    lines = [line for line in dict.fromkeys(taken) if line not in settled]
+    if len(lines) != 1 or lines[0].text.startswith("while") != is_loop:
+        return None
+    (line,) = lines
+    both = []
+    for way in (True, False):
+        try:
+            both.append((way, *trace_with({**settled, line: way})))
+        except ExportError:  # no step at all is not to be done
+            continue
+    way, exported, also = max(both, key=lambda one: one[2].count(line))
+    count = also.count(line)
+    if count < _FEWEST_STEPS or set(also) - {line, *settled}:
+        return None
+    stopped = {}
+    for after in sorted({0, 1, 2, 3, count - 1}):
+        try:
+            program, _ = trace_with({**settled, line: Stop(way, after)})
+        except ExportError:
+            if after:
+                return None
+            continue
+        stopped[after] = decompose_writes(program)
+    return stop_early(decompose_writes(exported), stopped, traced)
 
 
 def _undo_more(
@@ -43,7 +81,7 @@ def _undo_more(
     taken: Sequence[CodeLine],
     trace_with: _Trace,
     traced: nn.Module,
-    settled: _Ways,
+    settled: Ways,
 ) -> JoinedForward | None:
     """The trace to start from is that which does most: what it does more can be left undone."""
     ways = dict(settled)
@@ -64,7 +102,7 @@ def _undo_more(
 
 
 def _choose_results(
-    taken: Sequence[CodeLine], trace_with: _Trace, traced: nn.Module, settled: _Ways
+    taken: Sequence[CodeLine], trace_with: _Trace, traced: nn.Module, settled: Ways
 ) -> ChosenForward | None:
     """Both ways of the first decision that is not ``settled``, each with all others joined."""
     line = next((line for line in taken if line not in settled), None)
