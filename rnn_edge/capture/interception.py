@@ -29,6 +29,7 @@ from rnn_edge.capture import (
     packing,
     padding,
     pooling,
+    rare_functions,
     substitutes,
     values,
 )
@@ -107,6 +108,7 @@ _ASKS_FOR_NUMBER: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
+    **rare_functions.RARE,
     _KERNELS.lstm: layers.run_lstm,
     _KERNELS.gru: layers.run_gru,
     _KERNELS.rnn_tanh: partial(layers.run_rnn, "tanh"),

@@ -11,7 +11,7 @@ from rnn_edge.graphs.double_convolutions import ComposeDoubleConvolutions
 from rnn_edge.graphs.double_norms import ComposeDoubleNorms
 from rnn_edge.graphs.double_scales import SetScalesApart
 from rnn_edge.graphs.flag_choices import ReplaceFlagChoices
-from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls
+from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls, WidenHalfScatters
 from rnn_edge.graphs.reduced_axes import CountAxesFromFront
 from rnn_edge.graphs.rewriting import RULES
 from rnn_edge.graphs.zero_state import DropZeroStates
@@ -37,7 +37,8 @@ def clean(model: ir.Model) -> None:
         common.NameFixPass()(model)
     _optimize(model)
     ReplaceHalfMatMuls()(model)
-    if SetScalesApart()(model).modified:
+    changed = [pass_(model).modified for pass_ in (SetScalesApart(), WidenHalfScatters())]
+    if any(changed):
         common.NameFixPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
 

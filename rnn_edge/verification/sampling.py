@@ -9,6 +9,9 @@ import numpy as np
 from rnn_edge.contract import GraphContract, TensorSpec
 from rnn_edge.verification.shapes import BATCH_AXIS
 
+# Fewer values of an example may be all there are.
+_MANY = 8
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -24,8 +27,9 @@ def sample_inputs(
 ) -> Arrays:
     """One array per input of ``contract``, with its named axes at ``sizes``.
 
-    Values are drawn from those of the example, so that they stay in the module's domain; a
-    constant floating-point example says nothing of it, and gives way to a normal distribution.
+    Values are drawn from those of the example, so that they stay in the module's domain, and from
+    between them where they are fractions; a constant floating-point example says nothing of it, and
+    gives way to a normal distribution.
     Bounded integers are uniform. Lengths hold 1 and the full size where there are two rows, and
     fall with ``sort_lengths``. With ``small_integers``, those that are not known to be lengths or
     bounded are at most the shortest axis: they may be lengths or places all the same. With
@@ -66,8 +70,30 @@ def _sample(
         return random.integers(int(spec.minimum), int(spec.maximum) + 1, shape).astype(dtype)
     if dtype.kind == "f" and (example.size < 2 or np.ptp(example) == 0):
         return _clip(spec, random.standard_normal(shape)).astype(dtype)
+    if _is_continuous(example):
+        return _draw_between(example, shape, random)
     drawn = random.choice(example.reshape(-1), shape)
     return _keep_one_step(spec, example, drawn) if dtype.kind == "b" else drawn
+
+
+def _is_continuous(example: np.ndarray) -> bool:
+    """Whether the values are fractions that do not repeat: no flags, no counts, no padding."""
+    if example.dtype.kind != "f" or example.size < _MANY or not np.isfinite(example).all():
+        return False
+    whole = (example == np.floor(example)).all()
+    return not whole and np.unique(example).size == example.size
+
+
+def _draw_between(
+    example: np.ndarray, shape: tuple[int, ...], random: np.random.Generator
+) -> np.ndarray:
+    """Values distributed as the example's, of which hardly any two are equal.
+
+    Which of equal values is the largest, or comes first in order, nothing prescribes.
+    """
+    values = np.sort(example.reshape(-1).astype(np.float64))
+    places = random.uniform(0, values.size - 1, shape)
+    return np.interp(places, np.arange(values.size), values).astype(example.dtype)
 
 
 def _keep_one_step(spec: TensorSpec, example: np.ndarray, drawn: np.ndarray) -> np.ndarray:

@@ -108,13 +108,31 @@ SHORT_TIME = [
     lambda x: mask_spectrum(x, normalized=True),
     lambda x: mask_spectrum(x, onesided=True),
 ]
+RARE = [
+    lambda x: torch.searchsorted(torch.tensor([-1.0, 0.0, 1.0], dtype=x.dtype), x),
+    lambda x: torch.searchsorted(x.sort(-1).values, x.round(), right=True),
+    lambda x: torch.isin(x.long(), torch.tensor([0, 1])),
+    lambda x: x.kthvalue(2, dim=-1),
+    lambda x: torch.scatter_reduce(x, 2, bins(x), x, "mean"),
+    lambda x: x.scatter_reduce(2, bins(x), x, "mean", include_self=False),
+    lambda x: x.scatter_reduce(2, bins(x), x, "amax"),
+    lambda x: torch.nn.functional.rrelu(x),
+    lambda x: torch.hypot(x, x.flip(1)) + torch.copysign(x, x.flip(1)),
+    lambda x: torch.fmax(x, torch.where(x > 0, x.flip(1), float("nan"))),
+    lambda x: torch.kron(x[0], torch.eye(2, dtype=x.dtype)),
+    lambda x: torch.linalg.multi_dot([x[0].t(), x[0], x[0].t()]),
+]
+
+
+def bins(x: Tensor) -> Tensor:
+    return (x.abs() * 2).long().clamp(max=3)
 
 
 @pytest.mark.parametrize("dtype", DIGITS, ids=str)
 @pytest.mark.parametrize(
     "functions",
-    [CUMULATIVE, SYSTEMS, NUMBERS, PICKED, SPREAD, FOURIER, SHORT_TIME],
-    ids=["cumulative", "systems", "numbers", "picked", "spread", "fourier", "short time"],
+    [CUMULATIVE, SYSTEMS, NUMBERS, PICKED, SPREAD, FOURIER, SHORT_TIME, RARE],
+    ids=["cumulative", "systems", "numbers", "picked", "spread", "fourier", "short time", "rare"],
 )
 def test_operators_equal_eager_torch_at_unseen_sizes(
     functions: list[Callable[[Tensor], Any]], dtype: torch.dtype, tmp_path: Path
@@ -133,6 +151,20 @@ def test_operators_equal_eager_torch_at_unseen_sizes(
             found = torch.from_numpy(array)
             tolerance = DIGITS[dtype]
             torch.testing.assert_close(found, tensor, rtol=tolerance, atol=tolerance)
+
+
+def test_half_precision_keeps_its_type_and_sums(tmp_path: Path) -> None:
+    """Answers of float16 that torch computes in float32, and sums at scattered places."""
+    module = Applying([
+        lambda x: x.abs(), lambda x: x.cumsum(1), lambda x: x.prod(-1),
+        lambda x: torch.zeros_like(x).scatter_add(2, bins(x), x),
+        lambda x: torch.zeros_like(x).index_add(2, torch.tensor([0, 0, 1, 3]), x),
+    ])  # fmt: skip
+    axes = [("batch", "time", None)]
+    bundle = rnn_edge.export(module, torch.randn(2, 6, 4).half(), tmp_path / "bundle", axes=axes)
+    x = torch.randn(3, 11, 4).half()
+    for array, tensor in zip(rnn_edge.Session(bundle).run(x.numpy()), module(x), strict=True):
+        torch.testing.assert_close(torch.from_numpy(array), tensor, rtol=3e-3, atol=3e-3)
 
 
 def test_operator_without_a_form_is_named_without_torch_s_own_text(tmp_path: Path) -> None:

@@ -24,6 +24,16 @@ def test_values_come_from_the_example() -> None:
     assert set(np.unique(found)) == {0.5, 2.0}
 
 
+def test_fractions_of_many_values_do_not_repeat() -> None:
+    spec = TensorSpec("x", "float32", ("batch", "sequence", 2))
+    example = np.linspace(0.1, 0.9, 24, dtype=np.float32).reshape(2, 6, 2)
+    found = sample(spec, example)
+    assert np.unique(found).size == found.size
+    assert 0.1 <= found.min() < 0.2 < 0.8 < found.max() <= 0.9
+    flags = (example > 0.5).astype(np.float32)
+    assert set(np.unique(sample(spec, flags))) == {0.0, 1.0}
+
+
 def test_constant_example_gives_way_to_other_numbers() -> None:
     found = sample(TensorSpec("h_0", "float32", (1, "batch", 3)), np.zeros((1, 2, 3), np.float32))
     assert np.count_nonzero(found) == found.size
