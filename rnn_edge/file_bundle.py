@@ -10,13 +10,15 @@ from typing import Any
 
 from rnn_edge.bundle import Bundle, refuse_foreign_folder, write_bundle
 from rnn_edge.bundle_readme import render_readme
-from rnn_edge.contract import Contract, Decoder, FrontEnd
+from rnn_edge.contract import Contract, Decoder, FrontEnd, NextCharacterDecoder
 from rnn_edge.errors import ExportError, InputError, RnnEdgeError
 from rnn_edge.exported import versions_of
 from rnn_edge.extras import import_extra
-from rnn_edge.file_cases import file_cases
+from rnn_edge.file_cases import FileOracle, file_cases
+from rnn_edge.generating import GeneratePart, never_but_bytes, prove_generator, write_generator
+from rnn_edge.graphs.streaming import Stream
 from rnn_edge.pipeline_file import PipelineDraft, draft_pipeline
-from rnn_edge.pipelining import write_pipeline
+from rnn_edge.pipelining import add_pipeline, write_pipeline
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.sound_features import SoundFeatures
 from rnn_edge.stream_file import StreamFile, derive_stream
@@ -40,30 +42,61 @@ def write_file_bundle(
     decoder: Decoder,
     lengths: str | None = None,
     axes: Mapping[str, str] | None = None,
+    states: Mapping[str, str] | None = None,
     portable: bool = False,
 ) -> Bundle:
     """Write a bundle of an .onnx file, which stays as it is; the options are derive_pipeline()'s.
 
     It holds pipeline.onnx, and stream.onnx where every answer needs past frames alone; else
-    ``stream`` in bundle.json says why not. The golden data are the file's own answers. Raises
-    InputError, ExportError, BundleError.
+    ``stream`` in bundle.json says why not. Of a language model, whose ``decoder`` reads next
+    characters, it holds generate.onnx too; ``states`` pairs inputs with the outputs that feed them
+    in the next call. The golden data are the file's own answers. Raises InputError, ExportError,
+    BundleError.
     """
     refuse_foreign_folder(Path(out_dir))
     onnx_ir = import_extra("onnx_ir")
     with tempfile.TemporaryDirectory() as folder:
         staging = Path(folder)
-        draft = draft_pipeline(source, staging, front_end, decoder, lengths, axes or {}, portable)
+        draft = draft_pipeline(
+            source, staging, front_end, decoder, lengths, axes or {}, portable, states
+        )
+        file, told = _stream_of(draft, staging)
+        stream = None if file is None else Stream(onnx_ir.load(file.path), file.contract)
+        draft, generation = _generator_of(draft, stream, staging, portable)
         if draft.part.graph is None:
-            raise ExportError(str(draft.part.evidence["refused"]))
-        stream, told = _stream_of(draft, staging)
+            raise ExportError(
+                str(draft.part.evidence["refused"])
+                if generation.generator is not None or not _writes(draft)
+                else str(generation.evidence["refused"])
+            )
         graphs = {**draft.contract.graphs, "pipeline": draft.part.graph.contract}
-        if stream is not None:
-            graphs[_STREAM] = stream.contract
+        for name, made in ((_STREAM, stream), ("generate", generation.generator)):
+            if made is not None:
+                graphs[name] = made.contract
         contract = replace(draft.contract, name=Path(out_dir).resolve().name, graphs=graphs)
-        made = _Made(draft, contract, _cases(draft), stream)
-        found = None if stream is None else onnx_ir.load(stream.path)
-        evidence = {**made.evidence, _STREAM: told}
-        return write_bundle(out_dir, contract, evidence, lambda place: made.fill(place, found))
+        whole = _Made(draft, contract, _cases(draft), stream, generation)
+        evidence = {**whole.evidence, _STREAM: told}
+        return write_bundle(out_dir, contract, evidence, whole.fill)
+
+
+def _writes(draft: PipelineDraft) -> bool:
+    return isinstance(draft.contract.decoder, NextCharacterDecoder)
+
+
+def _generator_of(
+    draft: PipelineDraft, stream: Stream | None, staging: Path, portable: bool
+) -> tuple[PipelineDraft, GeneratePart]:
+    """The draft of a language model with its pipeline, and what continues ids; others stay."""
+    contract = draft.contract
+    graph = contract.graphs["model"]
+    decoder = never_but_bytes(contract.decoder, contract.front_end, graph)
+    oracle = FileOracle(draft.session)
+    generation = prove_generator(stream, graph, oracle, staging, decoder)
+    if generation.generator is None:
+        return draft, generation
+    contract = replace(contract, decoder=decoder)
+    part = add_pipeline(draft.model, contract, draft.session, portable, generation.generator)
+    return replace(draft, contract=contract, part=part), generation
 
 
 def _stream_of(draft: PipelineDraft, staging: Path) -> tuple[StreamFile | None, dict[str, Any]]:
@@ -98,9 +131,10 @@ class _Made:
     draft: PipelineDraft
     contract: Contract
     cases: Sequence[Case]
-    stream: StreamFile | None
+    stream: Stream | None
+    generation: GeneratePart
 
-    def fill(self, folder: Path, stream: Any) -> None:
+    def fill(self, folder: Path) -> None:
         graph = self.contract.graphs["model"]
         save_graph(self.draft.model, graph, folder / graph.file, self.contract)
         names = [spec.name for spec in graph.outputs]
@@ -109,8 +143,9 @@ class _Made:
             write_golden_set(folder, number, case.inputs, answers)
         if self.stream is not None:
             contract = self.stream.contract
-            save_graph(stream, contract, folder / contract.file, self.contract)
+            save_graph(self.stream.model, contract, folder / contract.file, self.contract)
             write_golden_chunks(folder, contract, folder / contract.file, self.cases[0].inputs)
+        write_generator(folder, self.generation, self.contract)
         write_pipeline(folder, self.draft.part, self.contract)
         (folder / "README.md").write_text(render_readme(self.contract), encoding="utf-8")
 
@@ -122,7 +157,7 @@ class _Made:
             "versions": versions_of(_PACKAGES),
             "opset": model.graph.opset_imports[""],
             "parity": asdict(self._parity()),
-            "generate": {"refused": "a file from elsewhere, without a module to compare with"},
+            "generate": dict(self.generation.evidence),
             "pipeline": dict(self.draft.part.evidence),
         }
 

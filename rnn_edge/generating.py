@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from rnn_edge.capture.arguments import Arguments
     from rnn_edge.graphs.streaming import Stream
+    from rnn_edge.verification.generation import Answering
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,34 @@ def add_generator(
     otherwise, the reason becomes the evidence.
     """
     from rnn_edge.capture import evaluating
+    from rnn_edge.verification.oracle import Oracle
+
+    module, arguments = original
+    if stream is None or not isinstance(decoder, NextCharacterDecoder):
+        return prove_generator(stream, model, None, staging, decoder)
+    with evaluating(module):
+        return prove_generator(stream, model, Oracle(module, arguments), staging, decoder)
+
+
+def prove_generator(
+    stream: Stream | None,
+    model: GraphContract,
+    oracle: Answering | None,
+    staging: Path,
+    decoder: Decoder | None,
+) -> GeneratePart:
+    """As add_generator(), against ``oracle``; None will do where there is nothing to generate."""
     from rnn_edge.graphs.generation import derive_generator
     from rnn_edge.verification.generation import check_generation
-    from rnn_edge.verification.oracle import Oracle
 
     if not isinstance(decoder, NextCharacterDecoder):
         return GeneratePart(None, {"refused": "no decoder of next characters"}, {})
-    if stream is None:
+    if stream is None or oracle is None:
         return GeneratePart(None, {"refused": "a model that does not stream"}, {})
     try:
         generator = derive_generator(stream, decoder.never)
         session = Session(_save(generator, staging), trusted=True)
-        module, arguments = original
-        with evaluating(module):
-            oracle = Oracle(module, arguments)
-            report, golden = check_generation(session, model, oracle, decoder.never)
+        report, golden = check_generation(session, model, oracle, decoder.never)
     except (ExportError, VerificationError) as error:
         return GeneratePart(None, {"refused": str(error)}, {})
     return GeneratePart(generator, report.to_dict(), golden)

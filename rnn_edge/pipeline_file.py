@@ -18,6 +18,8 @@ from rnn_edge.contract import (
     Decoder,
     FrontEnd,
     GraphContract,
+    NextCharacterDecoder,
+    StatePair,
     TensorSpec,
 )
 from rnn_edge.describing import MODEL_FILE
@@ -75,6 +77,11 @@ def derive_pipeline(
     The answers are compared with those of front end, file and decoder in Python, one after the
     other. Raises InputError, ExportError with the reason where there is no such graph.
     """
+    if isinstance(decoder, NextCharacterDecoder):
+        raise InputError(
+            f"{source} must answer what it reads, a language model goes on. Write a bundle, "
+            "which has what generates: --bundle, or write_file_bundle()."
+        )
     with tempfile.TemporaryDirectory() as staging:
         made = draft_pipeline(
             source, Path(staging), front_end, decoder, lengths, axes or {}, portable
@@ -100,8 +107,12 @@ def draft_pipeline(
     lengths: str | None,
     axes: Mapping[str, str],
     portable: bool,
+    states: Mapping[str, str] | None = None,
 ) -> PipelineDraft:
-    """As derive_pipeline, without a file: ``staging`` is a folder for what is needed meanwhile."""
+    """As derive_pipeline, without a file: ``staging`` is a folder for what is needed meanwhile.
+
+    ``states`` pairs inputs with the outputs that feed them in the next call.
+    """
     onnx_ir = import_extra("onnx_ir")
     from rnn_edge.graphs.sound_features import put_sound_features
 
@@ -113,7 +124,7 @@ def draft_pipeline(
     whole = Session(path)
     model = onnx_ir.load(path)
     onnx_ir.external_data.load_to_model(model)
-    graph = _named(whole.contract, lengths, axes)
+    graph = _with_states(_named(whole.contract, lengths, axes), states or {})
     if isinstance(front_end, SoundFeatures):
         blank = decoder.blank if isinstance(decoder, CtcDecoder) else None
         heard = put_sound_features(model, graph, front_end, blank)
@@ -132,6 +143,15 @@ def draft_pipeline(
     session = Session(staging / MODEL_FILE, trusted=True)
     part = add_pipeline(model, contract, session, portable)
     return PipelineDraft(model, contract, session, part)
+
+
+def _with_states(graph: GraphContract, states: Mapping[str, str]) -> GraphContract:
+    pairs = list(graph.states)
+    for source, target in states.items():
+        dims = graph.input(source).dims
+        graph.output(target)
+        pairs.append(StatePair(source, target, dims.index("batch") if "batch" in dims else None))
+    return replace(graph, states=tuple(pairs))
 
 
 def _bounded(graph: GraphContract, front_end: FrontEnd) -> Iterator[TensorSpec]:

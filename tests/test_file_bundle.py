@@ -11,15 +11,16 @@ import torch
 from click.testing import CliRunner
 from test_bundle_schema import VALIDATOR
 from test_pipeline_file import AXES, MFCC, Heard, Read, foreign
-from torch import Tensor
+from torch import Tensor, nn
 
 import rnn_edge
 from rnn_edge.cli.main import program
-from rnn_edge.contract import CharacterFrontEnd, CtcDecoder, LabelDecoder
+from rnn_edge.contract import CharacterFrontEnd, CtcDecoder, LabelDecoder, NextCharacterDecoder
 from rnn_edge.errors import BundleError, InputError
 from rnn_edge.file_bundle import write_file_bundle
 from rnn_edge.integration import integrate
 from rnn_edge.models.log_mel import SoundFeaturesModule
+from rnn_edge.pipeline_file import derive_pipeline
 
 LABELS = LabelDecoder(("no", "maybe", "yes"))
 VOCABULARY = CharacterFrontEnd(("<pad>", "<unk>", "a", "\u597d", "\n", " "), 1, 0)
@@ -30,6 +31,52 @@ class Each(Heard):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         return self.head(self.core(x)[0]).log_softmax(2)
+
+
+class Writer(nn.Module):
+    """What follows each character; the state is its own, or comes in and out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(9)
+        self.table = nn.Embedding(6, 8)
+        self.core = nn.GRU(8, 9, batch_first=True)
+        self.head = nn.Linear(9, 6)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        y, h_n = self.core(self.table(x), h)
+        logits: Tensor = 4 * self.head(y)
+        return logits if h is None else (logits, h_n)
+
+
+@pytest.mark.parametrize("has_state", [False, True])
+def test_a_language_model_writes_texts(has_state: bool, tmp_path: Path) -> None:
+    module, path = Writer().eval(), tmp_path / "writer.onnx"
+    axes = {"x": {0: "N", 1: "T"}, "y": {0: "N", 1: "T"}}
+    torch.onnx.export(
+        module,
+        (torch.ones(2, 4, dtype=torch.int64), *([torch.zeros(1, 2, 9)] if has_state else [])),
+        path, dynamo=False, opset_version=18,
+        input_names=["x", "h"][: 1 + has_state], output_names=["y", "h_n"][: 1 + has_state],
+        dynamic_axes=axes | ({"h": {1: "N"}, "h_n": {1: "N"}} if has_state else {}),
+    )  # fmt: skip
+    bundle = write_file_bundle(
+        path, tmp_path / "out", front_end=VOCABULARY, decoder=NextCharacterDecoder((0, 1)),
+        axes=AXES, states={"h": "h_n"} if has_state else None,
+    )  # fmt: skip
+    VALIDATOR.validate(json.loads((bundle.path / "bundle.json").read_text()))
+    rnn_edge.verify(bundle)
+    ids, written = [2, 3], ""
+    for _ in range(12):
+        with torch.no_grad():
+            logits = module(torch.tensor([ids]))[0, -1]
+        ids.append(2 + int(logits[2:].argmax()))
+        written += VOCABULARY.vocabulary[ids[-1]]
+    how = rnn_edge.runtime.generation.Sampling(length=12, temperature=0)
+    assert "".join(rnn_edge.runtime.Pipeline(bundle).generate("a\u597d", how)) == written
+    texts = rnn_edge.Session(bundle, graph="pipeline")
+    feed = {"prompt": ["a\u597d"], "max_new": 12, "temperature": 0.0, "seed": np.array([1])}
+    assert texts.run_named(feed)["text"].tolist() == [written]
 
 
 @pytest.fixture
@@ -98,6 +145,8 @@ def test_what_has_no_pipeline_writes_nothing(read: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match="must take one sequence"):
         write_file_bundle(read, tmp_path / "out", front_end=VOCABULARY, decoder=LABELS, axes=AXES)
     assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="--bundle"):
+        derive_pipeline(read, front_end=VOCABULARY, decoder=NextCharacterDecoder())
     with pytest.raises(BundleError):
         write_file_bundle(
             read, tmp_path, front_end=VOCABULARY, decoder=LABELS, lengths="n", axes=AXES

@@ -26,6 +26,14 @@ from rnn_edge.cli.source_options import State, surroundings_options
     help="A name of an axis in FILE and what it is, batch or sequence, as N=batch. Once per axis.",
 )
 @click.option(
+    "--state",
+    "states",
+    type=State(),
+    multiple=True,
+    help="With --bundle: an input and the output that feeds it in the next call, as h=h_n. Once "
+    "per state.",
+)
+@click.option(
     "--portable",
     is_flag=True,
     help="Of standard operators alone: texts as code points, not strings.",
@@ -52,6 +60,7 @@ def pipeline(
     decoder: str | None,
     lengths: str | None,
     axes: Sequence[tuple[str, str]],
+    states: Sequence[tuple[str, str]],
     portable: bool,
     bundle: bool,
     output: Path | None,
@@ -75,7 +84,10 @@ def pipeline(
         say(f"Putting front end and decoder around {file} and comparing the answers ...")
     options: dict[str, Any] = {"front_end": before, "decoder": said, "lengths": lengths}
     options |= {"axes": dict(axes), "portable": portable}
+    if states and not bundle:
+        raise click.UsageError("--state goes with --bundle; give it too.")
     if bundle:
+        options["states"] = dict(states)
         _write_bundle(file, output or Path("exported") / file.stem, options, as_json)
         return
     from rnn_edge.pipeline_file import derive_pipeline

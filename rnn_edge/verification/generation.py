@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from rnn_edge.contract import GraphContract
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import Session
-from rnn_edge.verification.oracle import Oracle
+from rnn_edge.verification.cases import Answer
 from rnn_edge.verification.tolerance import compare
 
 _SEED = 29
@@ -40,8 +40,15 @@ class GenerationReport:
         return asdict(self)
 
 
+class Answering(Protocol):
+    """Who knows the right answers: an Oracle, or what stands for one."""
+
+    def answer(self, inputs: Arrays) -> list[Answer]:
+        """The model's outputs for ``inputs``, in the order of its contract."""
+
+
 def check_generation(
-    session: Session, model: GraphContract, oracle: Oracle, never: Sequence[int]
+    session: Session, model: GraphContract, oracle: Answering, never: Sequence[int]
 ) -> tuple[GenerationReport, Arrays]:
     """Compare every row that ``session`` writes with ``oracle``, one row at a time.
 
@@ -90,7 +97,7 @@ def _feed(
 def _check_row(
     session: Session,
     model: GraphContract,
-    oracle: Oracle,
+    oracle: Answering,
     never: Sequence[int],
     feed: Arrays,
     outputs: Arrays,
