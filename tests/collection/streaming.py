@@ -157,5 +157,6 @@ REFUSED = {
     "real_structures-BucketsAndBags": "it looks one sequence up in another",
     "real_idioms-Strokes": "its final state is that of another step",
     "real_structures-Spectrogram": "takes frames that come later",
+    "loops-FlatSlices": "output_0 merges time",
     "loops-SampledFrames": "frames are put before the first",
 }

@@ -23,6 +23,7 @@ from rnn_edge.capture.rolling.lifted import (
     read_constants,
 )
 from rnn_edge.capture.rolling.repeated import as_repeated
+from rnn_edge.capture.rolling.rows import FlatTables, order_of
 from rnn_edge.capture.rolling.trace import Place, Source, Step, Trace
 from rnn_edge.code_line import is_foreign
 
@@ -51,6 +52,7 @@ def read_trace(exported: ExportedProgram) -> Trace:
     steps: list[Step] = []
     returned: Any = None
     constants = read_constants(functional)
+    tables = FlatTables()
     for node in graph.nodes:
         if node.name in constants and (made := as_numbers(constants[node.name])) is not None:
             where[node] = Place(len(steps))
@@ -73,10 +75,14 @@ def read_trace(exported: ExportedProgram) -> Trace:
         elif (repeated := as_repeated(node, where, len(steps))) is not None:
             steps += repeated
             where[node] = Place(len(steps) - 1)
+        elif rows := tables.as_row(node, where, len(steps), _source_line(node.stack_trace or "")):
+            steps += rows
+            where[node] = Place(len(steps) - 1)
         else:
             where[node] = Place(len(steps))
             steps.append(_as_step(node, where))
-    return _with_empty_states_first(Trace(tuple(steps), returned, _read_sources(functional)))
+    trace = Trace(tuple(steps), returned, _read_sources(functional))
+    return _with_empty_states_first(arrange(trace, order_of(steps, tables.splitting)))
 
 
 # What a cell makes where it is given no state: in the first iteration, in the midst of its steps.
