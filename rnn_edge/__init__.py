@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from rnn_edge.errors import RnnEdgeError
     from rnn_edge.exporting import export
     from rnn_edge.profiling import profile
-    from rnn_edge.profiling.tuning import tune
     from rnn_edge.quantization import quantize
     from rnn_edge.runtime import Session, StreamPool, StreamSession
     from rnn_edge.stream_file import derive_stream
     from rnn_edge.training import train
+    from rnn_edge.tuning import tune
     from rnn_edge.verification import verify
 
 __version__ = VERSION
@@ -35,7 +35,7 @@ _HOME = {
     "profile": "rnn_edge.profiling",
     "quantize": "rnn_edge.quantization",
     "train": "rnn_edge.training",
-    "tune": "rnn_edge.profiling.tuning",
+    "tune": "rnn_edge.tuning",
     "verify": "rnn_edge.verification",
 }
 

@@ -61,6 +61,11 @@ class Bundle:
     def name(self) -> str:
         return self.contract.name
 
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of bundle.json, which holds those of all other files."""
+        return _sha256(self.path / MANIFEST)
+
     def graph(self, name: str = "model") -> GraphContract:
         """The contract of one graph, ``"model"`` for the whole-sequence one."""
         if name not in self.contract.graphs:

@@ -28,7 +28,7 @@ LEVELS: list[set[str]] = [
     {"generating", "pipelining", "describing", "hearing", "file_cases"},
     {"exported"},
     {"exporting", "stream_file", "pipeline_file", "integration", "quantization"},
-    {"file_bundle"},
+    {"file_bundle", "tuning"},
     {"cli"},
 ]
 BASE = LEVELS[0]

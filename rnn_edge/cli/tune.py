@@ -34,7 +34,7 @@ from rnn_edge.errors import InputError
 @click.option(
     "--max-drop",
     type=click.FloatRange(0),
-    help="With --stream: try weights of 8 bits, which may lose so much (0.02: 2% of the answers).",
+    help="Try weights of 8 bits too, which may lose so much (0.02: 2% of the answers).",
 )
 @click.option(
     "--seconds", type=click.FloatRange(0), default=3.0, show_default=True, help="A candidate."
@@ -51,16 +51,15 @@ def tune(
     """Time the ways of running BUNDLE on this machine, in turn, and keep the fastest.
 
     Whole sequences: numbers of threads, a memory arena, threads that spin, rows of alike lengths
-    together or not. With --stream: ONNX Runtime, and C that is compiled for this machine. The
-    winner is written beside BUNDLE, for this kind of machine alone; Session and StreamSession use
-    it where they are not told otherwise.
+    together or not. With --stream: ONNX Runtime, and C that is compiled for this machine. With
+    --max-drop also the bundle BUNDLE-int8 that quantize makes, kept if it wins. The winner is
+    written beside BUNDLE, for this kind of machine alone; Session and StreamSession use it where
+    they are not told otherwise.
 
     Example: rnn-edge tune exported/sine --stream
     """
-    from rnn_edge.profiling.tuning import tune as measure
+    from rnn_edge.tuning import tune as measure
 
-    if max_drop is not None and not stream:
-        raise click.UsageError("--max-drop goes with --stream.")
     if options["chunk"] is not None and not stream:
         raise click.UsageError("--chunk goes with --stream.")
     if lengths_file is not None and stream:

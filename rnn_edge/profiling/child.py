@@ -72,7 +72,7 @@ def session_program(
         imports="import warnings\nimport onnxruntime\nfrom rnn_edge.runtime import Session",
         load='warnings.simplefilter("ignore")\n'
         'session = Session(request["source"], request["provider"], graph=request["graph"], '
-        'threads=request["threads"], trusted=request["trusted"])',
+        'threads=request["threads"], trusted=request["trusted"], quantised=False)',
         run="session.run(feed)",
         request={
             "source": str(source.absolute()),

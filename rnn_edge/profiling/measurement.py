@@ -77,7 +77,7 @@ def profile(
     _check_numbers(threads=threads, calls=calls, processes=processes)
     others = _others(against, module)
     eager = torch_engines(module) if module is not None else []
-    session = Session(bundle, provider, graph=graph, threads=threads)
+    session = Session(bundle, provider, graph=graph, threads=threads, quantised=False)
     points = grid(session.contract, batches, sequences)
     inputs = RandomInputs(session.contract, seed)
     latencies: list[Latency] = []

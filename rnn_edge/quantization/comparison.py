@@ -62,7 +62,7 @@ class Timing:
 def compare_answers(one: Bundle, other: Bundle) -> list[Loss]:
     """Every output of the whole-sequence graph, over the golden inputs and random ones."""
     graph = one.graph()
-    sessions = Session(one, threads=1), Session(other, threads=1)
+    sessions = [Session(each, threads=1, quantised=False) for each in (one, other)]
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {s.name: [] for s in graph.outputs}
     for feed in _feeds(one, graph):
         answers = [run_at(session, feed) for session in sessions]
@@ -77,7 +77,7 @@ def compare_answers(one: Bundle, other: Bundle) -> list[Loss]:
 
 def compare_streams(one: Bundle, other: Bundle, steps: int = HORIZONS[-1]) -> list[Drift]:
     """The same random frames through both streams, one by one."""
-    streams = StreamSession(one), StreamSession(other)
+    streams = [_stream(each) for each in (one, other)]
     random = np.random.default_rng(_SEED)
     contract = streams[0].contract
     context = random_context(contract, random)
@@ -101,11 +101,14 @@ def compare_speed(one: Bundle, other: Bundle, seconds: float = 1.0) -> list[Timi
     random = np.random.default_rng(_SEED)
     graph = one.graph()
     sizes = axis_sizes(graph, grid(graph)[-1])
-    engines = [_named(SessionEngine(Session(b, threads=1)), n) for n, b in _both(one, other)]
+    engines = [
+        _named(SessionEngine(Session(each, threads=1, quantised=False)), name)
+        for name, each in _both(one, other)
+    ]
     name = ", ".join(f"{axis} {size}" for axis, size in sizes.items()) or "one call"
     timings.append(_timing(name, engines, lambda: random_inputs(graph, sizes, random), seconds))
     if "stream" in one.contract.graphs:
-        pushes = [_named(_Push(StreamSession(b), random), n) for n, b in _both(one, other)]
+        pushes = [_named(_Push(_stream(b), random), n) for n, b in _both(one, other)]
         timings.append(_timing("a push of one step", pushes, lambda: {}, seconds))
     return timings
 
@@ -127,6 +130,11 @@ class _Push(Engine):
 
     def answers(self, returned: Any) -> list[np.ndarray]:
         return list(returned)
+
+
+def _stream(bundle: Bundle) -> StreamSession:
+    """By ONNX Runtime, whatever is tuned here."""
+    return StreamSession(bundle, engine="onnxruntime")
 
 
 def _both(one: Bundle, other: Bundle) -> tuple[tuple[str, Bundle], tuple[str, Bundle]]:

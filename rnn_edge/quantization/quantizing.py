@@ -257,7 +257,10 @@ def _evidence(source: Bundle, result: Quantized, max_drop: float) -> dict[str, A
         evidence["stream"] = {**stream, "outputs": outputs}
     report = result.to_dict()
     del report["bundle"]
-    return {**evidence, "quantization": {**report, "max_drop": max_drop}}
+    return {
+        **evidence,
+        "quantization": {**report, "source": source.checksum, "max_drop": max_drop},
+    }
 
 
 def _widened(output: Mapping[str, Any], error: float) -> dict[str, Any]:

@@ -69,7 +69,9 @@ class TaskMetric:
 
     def _measure(self, bundle: Bundle) -> float:
         task = self._checkpoint.task
-        module, calls = _by_session(self._checkpoint.module, Session(bundle, threads=1))
+        module, calls = _by_session(
+            self._checkpoint.module, Session(bundle, threads=1, quantised=False)
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LongSequenceWarning)
             found: Mapping[str, float] = task.evaluate(module, self._data.test)

@@ -20,7 +20,7 @@ from rnn_edge.runtime.providers import (
     short_message,
 )
 from rnn_edge.runtime.ragged import RaggedBatches
-from rnn_edge.runtime.tuning import Tuning, read_tuning
+from rnn_edge.runtime.tuning import Tuning, load_quantised, read_tuning
 
 _DTYPE_OF = {
     "tensor(float)": "float32",
@@ -45,7 +45,9 @@ class Session:
     that the caller has just written. ``graph`` names a graph of the bundle; ``threads`` defaults
     to what `rnn-edge tune` has found here, else to providers.default_threads; ``groups=False`` runs
     rows of different lengths in one call (see ``run``); ``options`` may hold "arena", "pattern"
-    and "spinning", which pay on some machines (what tune has found, else usual_options()).
+    and "spinning", which pay on some machines (what tune has found, else usual_options()). Where
+    tune, given a budget, has found the int8 bundle beside this one faster here, its "model" runs in
+    the place of this one's; ``quantised=False`` keeps to this bundle's own graphs.
 
     Raises BundleError, ContractError, InputError or ProviderError.
     """
@@ -60,19 +62,25 @@ class Session:
         groups: bool | None = None,
         options: Sequence[str] | None = None,
         trusted: bool = False,
+        quantised: bool = True,
     ) -> None:
         opened = open_source(source)
         self.bundle = opened if isinstance(opened, Bundle) else None
         tuned = read_tuning(self.bundle) if self.bundle and provider == "cpu" else Tuning()
+        runs = self.bundle
+        if self.bundle and tuned.quantised and graph == "model":
+            other = load_quantised(self.bundle, tuned.quantised) if quantised else None
+            # What was the fastest for those graphs says nothing of these.
+            runs, tuned = (other, tuned) if other else (self.bundle, Tuning())
         threads = tuned.threads if threads is None else threads
         groups = tuned.groups if groups is None else groups
         if options is None:
-            usual = usual_options(self.bundle, graph) if self.bundle else ()
+            usual = usual_options(runs, graph) if runs else ()
             options = usual if tuned.options is None else tuned.options
         self.provider = provider
-        if self.bundle is not None:
-            self.path = self.bundle.graph_path(graph)
-            declared: GraphContract | None = self.bundle.graph(graph)
+        if runs is not None:
+            self.path = runs.graph_path(graph)
+            declared: GraphContract | None = runs.graph(graph)
         else:
             self.path = Path(str(source))
             declared = None

@@ -10,7 +10,7 @@ from rnn_edge.bundle import Bundle
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.session import Session, usual_options
 from rnn_edge.runtime.stream_form import StreamForm, check_step, fixed_rows
-from rnn_edge.runtime.tuning import Tuning, read_tuning
+from rnn_edge.runtime.tuning import Tuning, load_quantised, read_tuning
 
 STREAM = "stream"
 STEP = "step"
@@ -22,7 +22,8 @@ class StreamGraph:
     ``source`` is a Bundle, a bundle's folder or a lone .onnx file that carries its contract.
     ``step`` says whether single frames go to a graph of their own, where there is one, ``options``
     are those of Session; None takes what was tuned here, else a graph of their own, and its usual
-    options.
+    options. ``quantised`` admits the graphs of the int8 bundle beside it, where tuning found it
+    faster.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class StreamGraph:
         *,
         step: bool | None = None,
         options: Sequence[str] | None = None,
+        quantised: bool = False,
     ) -> None:
         if not isinstance(source, Bundle) and Path(source).is_dir():
             source = Bundle.load(source)
@@ -46,6 +48,9 @@ class StreamGraph:
             )
         bundle = source if isinstance(source, Bundle) else None
         tuned = read_tuning(bundle) if bundle and provider == "cpu" else Tuning()
+        if bundle and tuned.stream_quantised:
+            other = load_quantised(bundle, tuned.stream_quantised) if quantised else None
+            source, tuned = (other, tuned) if other else (bundle, Tuning())
         chosen = tuned.stream_options if options is None else tuple(options)
         wanted = tuned.step is not False if step is None else step
         given: dict[str, Any] = {"threads": threads, "trusted": trusted, "options": chosen or ()}

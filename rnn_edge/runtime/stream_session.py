@@ -35,7 +35,8 @@ class StreamSession:
     "onnxruntime". "c-int8" does so with weights of 8 bits. They need the packages
     of the extra `integrate` and a compiler, once. ``step`` False keeps single frames on the graph
     for chunks, where there is one for them; ``options`` are as for Session; both are what was tuned
-    here by default.
+    here by default. So are the graphs of the int8 bundle beside this one, where tune, given a
+    budget, found them faster and neither an engine nor ``quantised=False`` is given.
 
     One stream belongs to one thread at a time; for many streams at once see StreamPool.
     Raises BundleError, ContractError, InputError or ProviderError; IntegrationError where a graph
@@ -55,10 +56,12 @@ class StreamSession:
         engine: str | None = None,
         step: bool | None = None,
         options: Sequence[str] | None = None,
+        quantised: bool = True,
     ) -> None:
         self._graph: StreamGraph | None = StreamGraph(
-            source, provider, threads, trusted, step=step, options=options
-        )
+            source, provider, threads, trusted, step=step, options=options,
+            quantised=quantised and engine is None,
+        )  # fmt: skip
         self._form = self._graph.form
         self._make_rows = choose_engine(engine, source, self._graph)
         #: What is known beyond the graph (front end, decoder); None for a file from elsewhere.

@@ -103,7 +103,7 @@ def verify_bundle_against_module(
     A stream graph is compared in chunks; with ``horizon``, over that many steps as well.
     """
     module, arguments = read_bundle_arguments(bundle, module, args, kwargs)
-    whole = Session(bundle, provider)
+    whole = Session(bundle, provider, quantised=False)
     parity = verify_against_module(whole, module, arguments)
     chunks: StreamReport | None = None
     drift: tuple[Drift, ...] = ()

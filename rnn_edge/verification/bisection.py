@@ -48,7 +48,9 @@ def bisect(
     with evaluating(module):
         fault = ""
         try:
-            parity = check_parity(Session(bundle), Oracle(module, arguments), examples, traced)
+            parity = check_parity(
+                Session(bundle, quantised=False), Oracle(module, arguments), examples, traced
+            )
             case = parity.cases[0]
         except MismatchError as mismatch:
             fault, case = str(mismatch), mismatch.case

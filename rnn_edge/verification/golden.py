@@ -57,7 +57,7 @@ def replay(bundle: Bundle, provider: str = "cpu") -> ParityReport:
     Raises VerificationError naming set and output, BundleError when there is no golden data.
     """
     graph = bundle.graph()
-    session = Session(bundle, provider)
+    session = Session(bundle, provider, quantised=False)
     noise = recorded_noise(bundle)
     worst: dict[str, OutputParity] = {}
     cases = []

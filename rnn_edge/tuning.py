@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,19 @@ import numpy as np
 
 from rnn_edge.bundle import Bundle
 from rnn_edge.contract import AxisLimits
-from rnn_edge.errors import InputError, IntegrationError, ProviderError
+from rnn_edge.errors import (
+    BundleError,
+    InputError,
+    IntegrationError,
+    MissingExtraError,
+    ProviderError,
+    QuantizationError,
+)
 from rnn_edge.profiling.engines import SessionEngine
 from rnn_edge.profiling.inputs import random_inputs
 from rnn_edge.profiling.latency import Engine, time_engines
 from rnn_edge.profiling.streaming import random_chunk, random_context
+from rnn_edge.quantization.beside import Beside, quantised_beside
 from rnn_edge.runtime import Session, StreamSession
 from rnn_edge.runtime.providers import OPTIONS
 from rnn_edge.runtime.stream_form import StreamForm
@@ -28,12 +37,14 @@ LEAST_GAIN = 0.03
 _OPTIONS_OF_ONE = tuple(option for option in OPTIONS if option != "spinning")
 # Steps over which weights of 8 bits are held against float32.
 _CHECKED_STEPS = 1000
+# ONNX Runtime on the bundle itself, and on the int8 bundle beside it; the latter for sequences.
+_PLAIN, _PLAIN_INT8, _INT8 = "onnxruntime", "onnxruntime-int8", "int8"
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One way of running: its settings, its ns a call, and how far its answers are off (of the
-    largest number of a float32 answer)."""
+    """One way of running: its settings, its ns a call, and what its answers lose: an int8 bundle's
+    as quantize measures it, else the root mean square of errors in units of the answers' own."""
 
     name: str
     tuning: Tuning
@@ -94,56 +105,91 @@ def tune(
     ``batch`` sequences of ``sequence`` steps, or a batch with these ``lengths``, with numbers of
     threads, a memory arena or pattern, threads that spin, and with rows of alike lengths run
     together or not. ``max_drop`` admits weights of 8 bits whose answers lose no more than that
-    share. ``seconds`` are those of one candidate. Session and StreamSession use what was kept where
-    they are not told otherwise.
+    share: those of the C engine, and for both uses the bundle that quantize writes as NAME-int8,
+    which is made beside ``source`` where there is none and stays there if it is the fastest.
+    ``seconds`` are those of one candidate. Session and StreamSession use what was kept where they
+    are not told otherwise.
     Raises InputError where the bundle cannot be run so.
     """
     bundle = source if isinstance(source, Bundle) else Bundle.load(source)
     random = np.random.default_rng(seed)
     left_out: dict[str, str] = {}
     engines: list[_Push] | list[_Session]
-    if stream:
-        engines = list(_pushes(bundle, (batch, chunk), max_drop, random, left_out))
-        make_feed: Callable[[], Mapping[str, np.ndarray]] = dict
-    else:
-        make_feed = _feed(bundle, batch, sequence, lengths, random)
-        engines = list(_sessions(bundle, len(set(lengths or ())) > 1))
-    progress(f"{len(engines)} candidates in turn")
-    samples = time_engines(engines, make_feed, calls=calls, seconds=seconds * len(engines))
-    found = tuple(
-        Candidate(each.name, each.tuning, samples[each.name], each.loss) for each in engines
-    )
-    best = min(found, key=lambda each: each.median_us)
-    if best.median_us > (1 - LEAST_GAIN) * found[0].median_us:
-        best = found[0]
+    with ExitStack() as stack:
+        int8 = _int8(bundle, max_drop, stream, stack, left_out, progress)
+        if stream:
+            engines = list(_pushes(bundle, (batch, chunk), max_drop, random, left_out, int8))
+            make_feed: Callable[[], Mapping[str, np.ndarray]] = dict
+        else:
+            make_feed = _feed(bundle, batch, sequence, lengths, random)
+            engines = list(_sessions(bundle, len(set(lengths or ())) > 1, int8))
+        progress(f"{len(engines)} candidates in turn")
+        samples = time_engines(engines, make_feed, calls=calls, seconds=seconds * len(engines))
+        found = tuple(
+            Candidate(each.name, each.tuning, samples[each.name], each.loss) for each in engines
+        )
+        best = min(found, key=lambda each: each.median_us)
+        if best.median_us > (1 - LEAST_GAIN) * found[0].median_us:
+            best = found[0]
+        if int8 is not None and (best.tuning.quantised or best.tuning.stream_quantised):
+            int8.keep()
     return TuningResult(found, left_out, best, write_tuning(bundle, best.tuning))
 
 
-class _Session(SessionEngine):
-    loss = 0.0
+def _int8(
+    bundle: Bundle,
+    max_drop: float | None,
+    stream: bool,
+    stack: ExitStack,
+    left_out: dict[str, str],
+    progress: Callable[[str], None],
+) -> Beside | None:
+    """The int8 bundle beside, within the budget; made for the time of ``stack``."""
+    name = _PLAIN_INT8 if stream else _INT8
+    if max_drop is None:
+        left_out[name] = "no --max-drop was given"
+        return None
+    progress("int8 beside float32")
+    try:
+        return stack.enter_context(quantised_beside(bundle, max_drop))
+    except (QuantizationError, BundleError, MissingExtraError) as error:
+        left_out[name] = str(error)
+        return None
 
-    def __init__(
-        self, bundle: Bundle, threads: int, groups: bool, options: tuple[str, ...], name: str
-    ) -> None:
-        super().__init__(Session(bundle, threads=threads, groups=groups, options=options))
-        self.name = name
-        self.tuning = Tuning(threads=threads, groups=groups, options=options)
+
+class _Session(SessionEngine):
+    def __init__(self, bundle: Bundle, name: str, tuning: Tuning, loss: float) -> None:
+        super().__init__(
+            Session(
+                bundle,
+                threads=tuning.threads,
+                groups=tuning.groups,
+                options=tuning.options,
+                quantised=False,
+            )
+        )
+        self.name, self.tuning, self.loss = name, tuning, loss
 
 
 class _Push(Engine):
     def __init__(
         self,
         bundle: Bundle,
-        engine: str,
+        name: str,
+        tuning: Tuning,
         sizes: tuple[int, int | None],
         random: np.random.Generator,
-        form: tuple[str, bool, tuple[str, ...]] | None = None,
     ) -> None:
         batch, chunk = sizes
-        name, step, options = form or (engine, True, ())
-        self.name, self.loss = name, 0.0
-        self.tuning = Tuning(engine=engine, step=step, stream_options=options)
-        self.stream = StreamSession(bundle, batch=batch, engine=engine, step=step, options=options)
+        self.name, self.tuning, self.loss = name, tuning, 0.0
+        self.stream = StreamSession(
+            bundle,
+            batch=batch,
+            engine=tuning.engine,
+            step=tuning.step,
+            options=tuning.stream_options,
+            quantised=False,
+        )
         self._batch, self._random = batch, random
         self.frames = _shortest(self.stream) if chunk is None else chunk
         context = random_context(self.stream.contract, random)
@@ -164,19 +210,30 @@ class _Push(Engine):
         return list(returned)
 
 
-def _sessions(bundle: Bundle, ragged: bool) -> Iterator[_Session]:
+def _sessions(bundle: Bundle, ragged: bool, int8: Beside | None) -> Iterator[_Session]:
     """The default first."""
+    yield from _ways(bundle, ragged, "", None, 0.0)
+    if int8 is not None:
+        yield from _ways(int8.bundle, ragged, f"{_INT8}, ", int8.bundle.checksum, int8.drop)
+
+
+def _ways(
+    bundle: Bundle, ragged: bool, before: str, quantised: str | None, loss: float
+) -> Iterator[_Session]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     counts = sorted({1, *(2**n for n in range(8) if 2**n <= cores), cores})
     can_group = bundle.graph().ragged and ragged
     for groups in (True, False) if can_group else (True,):
         for threads in counts:
-            name = f"{threads} thread{'s' * (threads > 1)}"
+            name = f"{before}{threads} thread{'s' * (threads > 1)}"
             name += f", rows {'in groups' if groups else 'in one run'}" if can_group else ""
             tried = OPTIONS if threads > 1 else _OPTIONS_OF_ONE
             for options in ((), *((option,) for option in tried)):
                 told = f"{name}, {options[0]}" if options else name
-                yield _Session(bundle, threads, groups, options, told)
+                tuning = Tuning(
+                    threads=threads, groups=groups, options=options, quantised=quantised
+                )
+                yield _Session(bundle, told, tuning, loss)
 
 
 def _pushes(
@@ -185,22 +242,23 @@ def _pushes(
     max_drop: float | None,
     random: np.random.Generator,
     left_out: dict[str, str],
+    int8: Beside | None,
 ) -> Iterator[_Push]:
     """The default first; engines that cannot run the model are left out."""
-    plain = "onnxruntime"
-    default = _Push(bundle, plain, sizes, random)
+    default, *others = _plain_pushes(bundle, sizes, random, _PLAIN, None)
     yield default
-    frames = default.frames
-    if "step" in bundle.contract.graphs and frames == 1:
-        yield _Push(bundle, plain, sizes, random, (f"{plain}, stream.onnx", False, ()))
-    for option in _OPTIONS_OF_ONE:
-        yield _Push(bundle, plain, sizes, random, (f"{plain}, {option}", True, (option,)))
+    yield from others
+    if int8 is not None:
+        for each in _plain_pushes(int8.bundle, sizes, random, _PLAIN_INT8, int8.bundle.checksum):
+            each.loss = int8.drop
+            yield each
     for engine in ("c", "c-int8"):
         if engine == "c-int8" and max_drop is None:
             left_out[engine] = "no --max-drop was given"
             continue
         try:
-            made = _Push(bundle, engine, sizes, random)
+            tuning = Tuning(engine=engine, step=True, stream_options=())
+            made = _Push(bundle, engine, tuning, sizes, random)
             made.loss = _loss(default.stream, made)
         except (ProviderError, IntegrationError, InputError) as error:
             left_out[engine] = str(error)
@@ -211,6 +269,24 @@ def _pushes(
         made.stream.reset()
         yield made
     default.stream.reset()
+
+
+def _plain_pushes(
+    bundle: Bundle,
+    sizes: tuple[int, int | None],
+    random: np.random.Generator,
+    name: str,
+    quantised: str | None,
+) -> Iterator[_Push]:
+    """By ONNX Runtime, its default first."""
+    plain = Tuning(engine=_PLAIN, step=True, stream_options=(), stream_quantised=quantised)
+    first = _Push(bundle, name, plain, sizes, random)
+    yield first
+    if "step" in bundle.contract.graphs and first.frames == 1:
+        yield _Push(bundle, f"{name}, stream.onnx", replace(plain, step=False), sizes, random)
+    for option in _OPTIONS_OF_ONE:
+        tuning = replace(plain, stream_options=(option,))
+        yield _Push(bundle, f"{name}, {option}", tuning, sizes, random)
 
 
 def _loss(reference: StreamSession, made: _Push) -> float:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
+from rnn_edge import tuning
 from rnn_edge.bundle import Bundle
 from rnn_edge.c99 import library
 from rnn_edge.cli.main import program
 from rnn_edge.errors import InputError
-from rnn_edge.profiling import tuning
+from rnn_edge.quantization import comparison, quantizing
 from rnn_edge.runtime.native_batch import NativeBatch
 from rnn_edge.runtime.stream_batch import StreamBatch
 from rnn_edge.runtime.tuning import Tuning, read_tuning, tuning_path, write_tuning
@@ -88,7 +89,7 @@ def test_weights_of_8_bits_are_tried_within_the_budget_alone(
     axes = [("batch", "sequence", None)]
     core = nn.GRU(16, 32, batch_first=True)
     bundle = rnn_edge.export(core, torch.randn(2, 5, 16), tmp_path / "wide", axes=axes)
-    times(monkeypatch, **{"nonnxruntime": 8, "nc": 2, "nc-int8": 1})
+    times(monkeypatch, **{"nonnxruntime": 8, "nonnxruntime-int8": 7, "nc": 2, "nc-int8": 1})
     strict = rnn_edge.tune(bundle, stream=True, max_drop=1e-5)
     assert strict.best.name == "c"
     assert "it loses" in strict.left_out["c-int8"]
@@ -255,6 +256,117 @@ def test_what_was_found_holds_for_this_bundle_and_machine(
     assert read_tuning(again) == Tuning()
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.LSTM, Bundle]:
+    torch.manual_seed(0)
+    layer = nn.LSTM(16, 96, batch_first=True).eval()
+    axes = [("batch", "sequence", None)]
+    folder = tmp_path_factory.mktemp("wide") / "wide"
+    return layer, rnn_edge.export(layer, torch.randn(2, 5, 16), folder, axes=axes)
+
+
+@pytest.fixture
+def copied(wide: tuple[nn.LSTM, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """Of its own folder, without a compiler, quantised in no time."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(quantizing, "compare_speed", lambda *_: [])
+    monkeypatch.setattr(
+        quantizing,
+        "compare_streams",
+        lambda one, other: comparison.compare_streams(one, other, 10),
+    )
+    shutil.copytree(wide[1].path, tmp_path / "wide")
+    return Bundle.load(tmp_path / "wide")
+
+
+def wins(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:
+    def time_engines(engines, make_feed, **_: object) -> dict[str, np.ndarray]:
+        for engine in engines:
+            engine.call(engine.prepare(make_feed()))
+        return {each.name: np.full(3, 1e3 * (1 + (each.name != winner))) for each in engines}
+
+    monkeypatch.setattr(tuning, "time_engines", time_engines)
+
+
+def test_int8_that_wins_stays_beside_and_is_used_until_it_changes(
+    wide: tuple[nn.LSTM, Bundle], copied: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = copied.path.with_name("wide-int8")
+    x = torch.randn(2, 9, 16)
+    with torch.no_grad():
+        expected = wide[0](x)[0].numpy()
+
+    def errors(**options: Any) -> tuple[float, float]:
+        stream = rnn_edge.StreamSession(copied, batch=2, **options)
+        parts = [stream.push(x[:, n : n + 3].numpy())[0] for n in (0, 3, 6)]
+        options.pop("engine", None)
+        whole = rnn_edge.Session(copied, **options).run(x.numpy())[0]
+        worst = (np.abs(found - expected).max() for found in (whole, np.concatenate(parts, 1)))
+        return tuple(map(float, worst))  # type: ignore[return-value]
+
+    wins(monkeypatch, "int8, 1 thread, arena")
+    result = rnn_edge.tune(copied, batch=2, sequence=4, max_drop=0.1)
+    assert 1e-4 < result.best.loss < 0.1
+    assert {each.loss for each in result.candidates} == {0.0, result.best.loss}
+    made = Bundle.load(place)
+    assert read_tuning(copied).quantised == made.checksum
+    session = rnn_edge.Session(copied)
+    assert session.path == place / "model.onnx"
+    assert session.native.get_session_options().enable_cpu_mem_arena
+    of_whole, of_stream = errors()
+    assert 1e-4 < of_whole < 0.1
+    assert of_stream < 1e-5
+
+    wins(monkeypatch, "onnxruntime-int8")
+    again = rnn_edge.tune(copied, stream=True, batch=2, max_drop=0.1)
+    assert again.best.loss == result.best.loss
+    assert Bundle.load(place).checksum == made.checksum
+    assert min(errors()) > 1e-4
+    assert max(errors(quantised=False)) < 1e-5
+    assert errors(engine="onnxruntime")[1] < 1e-5
+    assert rnn_edge.verify(copied).worst_ratio <= 1
+
+    # Damaged, then another, then gone: the float32 graphs, with none of what was found for it.
+    (place / "README.md").write_text("changed")
+    (place / "stream.onnx").write_bytes(b"changed")
+    assert max(errors()) < 1e-5
+    assert not rnn_edge.Session(copied).native.get_session_options().enable_cpu_mem_arena
+    shutil.rmtree(place)
+    shutil.copytree(copied.path, place)
+    assert read_tuning(copied) == Tuning()
+    wins(monkeypatch, "none")
+    left_out = rnn_edge.tune(copied, max_drop=0.1).left_out["int8"]
+    assert "it comes from another bundle" in left_out
+    shutil.rmtree(place)
+    assert max(errors()) < 1e-5
+
+
+def test_int8_that_loses_or_breaks_the_budget_leaves_nothing_behind(
+    copied: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wins(monkeypatch, "1 thread")
+    before = {path.name for path in copied.path.parent.iterdir()}
+    assert rnn_edge.tune(copied, sequence=3, max_drop=0.1).best.name == "1 thread"
+    strict = rnn_edge.tune(copied, sequence=3, max_drop=1e-6)
+    assert "must be at most 1e-06, quantised it is" in strict.left_out["int8"]
+    found = {path.name for path in copied.path.parent.iterdir()}
+    assert found - before == {"wide.tuning.json"}
+    assert rnn_edge.Session(copied).path == copied.path / "model.onnx"
+
+    # What was there before stays, whether it wins or not.
+    made = rnn_edge.quantize(copied, copied.path.with_name("wide-int8"), max_drop=0.1)
+    asked = ["tune", str(copied.path), "--sequence", "3", "--max-drop"]
+    shown = CliRunner().invoke(program, [*asked, "0.1"])
+    assert shown.exit_code == 0, shown.output
+    (row,) = [line for line in shown.stdout.splitlines() if line.startswith("int8, 1 thread\t")]
+    assert f"{made.drop:.1g}" in row.split()
+    assert made.bundle.path.is_dir()
+    strict_again = CliRunner().invoke(program, [*asked, "1e-6"])
+    assert "Left out int8: " in strict_again.stdout
+    assert "must lose at most 1e-06, it loses" in strict_again.stdout
+    assert Bundle.load(made.bundle.path).checksum == made.bundle.checksum
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"format": "other"}', '{"format": 1, "machines": 2}']
 )
@@ -273,7 +385,8 @@ def test_the_command_shows_what_it_tried(gru: Bundle, tmp_path: Path) -> None:
     assert "Left out c-int8: no --max-drop was given" in shown.stdout
     found = json.loads(call(program, [*asked, "--json"]).stdout)
     assert found["best"] in [each["name"] for each in found["candidates"]]
-    wrong = call(program, ["tune", str(gru.path), "--max-drop", "0.1"])
+    assert "Left out onnxruntime-int8: no --max-drop was given" in shown.stdout
+    wrong = call(program, ["tune", str(gru.path), "--chunk", "2"])
     assert wrong.exit_code == 2
     (tmp_path / "lengths.txt").write_text("3\n0\n")
     wrong = call(program, ["tune", str(gru.path), "--lengths", str(tmp_path / "lengths.txt")])
