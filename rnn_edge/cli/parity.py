@@ -99,8 +99,10 @@ def pipeline_line(contract: Contract, evidence: Mapping[str, Any]) -> str | None
     if graph is not None:
         given, told = (", ".join(map(str, specs)) for specs in (graph.inputs, graph.outputs))
         return f"Wrote {graph.file}: {given} in, {told} out."
-    if contract.front_end is None or isinstance(contract.decoder, NextCharacterDecoder | None):
+    if contract.front_end is None or contract.decoder is None:
         return None
+    if isinstance(contract.decoder, NextCharacterDecoder) and "generate" not in contract.graphs:
+        return None  # as that line tells
     return f"No pipeline.onnx: {' '.join(str(evidence.get('refused', 'not known')).split())}"
 
 

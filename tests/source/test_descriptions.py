@@ -263,6 +263,23 @@ def test_a_module_of_bytes_takes_texts(place: Path) -> None:
         np.testing.assert_allclose(answer.probabilities, right, atol=1e-6)
 
 
+def test_a_language_model_of_too_few_ids_has_no_texts(place: Path) -> None:
+    Path("few.py").write_text(
+        "from torch import nn\n"
+        "class Few(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.table, self.core = nn.Embedding(9, 3), nn.GRU(3, 9, batch_first=True)\n"
+        "    def forward(self, tokens):\n"
+        "        return self.core(self.table(tokens))[0]\n"
+    )
+    shape = ["--input", "tokens:int64[batch,sequence]<9"]
+    how = ["--front-end", "bytes", "--decoder", "next-character", "-o", "few"]
+    result = CliRunner().invoke(program, ["export", "few.py:Few", *shape, *how])
+    assert result.exit_code == 0, result.output
+    assert "No pipeline.onnx: a language model of bytes must read ids up to 255" in result.output
+
+
 def test_files_name_vocabularies_and_decoders(place: Path) -> None:
     front_end = read_vocabulary(Path("vocab.txt"))
     assert front_end.vocabulary == ("<pad>", "<unk>", "a", "\u597d", "\n", " ")
