@@ -41,12 +41,16 @@ def find_code_lines(error: BaseException, belongs: Callable[[str], bool]) -> lis
 
 @cache
 def is_foreign(path: str) -> bool:
-    """Whether the file at ``path`` is neither Python's own, nor torch's, nor of this package."""
+    """Whether the file at ``path`` is neither Python's own, nor torch's, nor of this package.
+
+    sympy is torch's, which computes sizes with it.
+    """
     if path.startswith("<") or Path(path).is_relative_to(Path(__file__).parent):
         return False
-    torch = getattr(sys.modules.get("torch"), "__file__", None)
-    if torch and Path(path).is_relative_to(Path(torch).parent):
-        return False
+    for name in ("torch", "sympy"):
+        library = getattr(sys.modules.get(name), "__file__", None)
+        if library and Path(path).is_relative_to(Path(library).parent):
+            return False
     in_library = Path(path).is_relative_to(sysconfig.get_path("stdlib"))
     return not in_library or "site-packages" in Path(path).parts
 

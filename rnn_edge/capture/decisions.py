@@ -166,8 +166,16 @@ def _asks_for_one(environment: ShapeEnv, relation: sympy.Basic) -> bool:
     (size,) = relation.free_symbols
     if size not in environment.backed_var_to_val:
         return False
-    answers = {bool(relation.subs(size, number)) for number in _BEYOND_ONE}
-    return len(answers) == 1 and bool(relation.subs(size, 1)) not in answers
+    answers = {_answer(relation, size, number) for number in _BEYOND_ONE}
+    return len(answers) == 1 and _answer(relation, size, 1) not in {*answers, None}
+
+
+def _answer(relation: sympy.Basic, size: sympy.Symbol, number: int) -> bool | None:
+    """Whether ``relation`` holds for ``number``; None where it has no meaning, as modulo 0."""
+    try:
+        return bool(relation.subs(size, number))
+    except ZeroDivisionError:
+        return None
 
 
 _BEYOND_ONE = (2, 3, 4, 5, 7, 60, 997)

@@ -202,10 +202,15 @@ def istft(
     start = n_fft // 2 if center else 0
     signal = signal[:, start:]
     if length is not None:
-        signal = _fit(signal[:, :length], length)
+        signal = _fit(signal, length)
     elif center:
         signal = signal[:, : signal.shape[-1] - n_fft // 2]
     return signal.reshape(*lead, signal.shape[-1])
+
+
+def invert_stft(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """torch.istft, which takes its length for a constant."""
+    return istft(None, Pair(input.real, input.imag), *args, **kwargs)
 
 
 def _lay(frames: Tensor, total: Any, n_fft: int, hop: int) -> Tensor:

@@ -24,6 +24,7 @@ from rnn_edge.capture import (
     bags,
     double_images,
     doubles,
+    fourier,
     grids,
     layers,
     packing,
@@ -65,6 +66,9 @@ class Interception(TorchFunctionMode):
             return args[0], packing.OriginalOrder()
         if func in _ASKS_FOR_NUMBER and id(args[0]) in self._numbers:
             return _ASKS_FOR_NUMBER[func](self._numbers[id(args[0])])
+        if func is Tensor.__bool__ and sys._getframe(1).f_code.co_name == _LOOKS_AT_MASK:
+            # A mask that is given holds as it is, causal or not.
+            return False
         if func is Tensor.__bool__ and is_foreign(sys._getframe(1).f_code.co_filename):
             return bool(values.is_true(args[0]))
         if func in values.ASKED_BY_TOLIST and values.lists_values(sys._getframe(1).f_code):
@@ -100,6 +104,9 @@ def _check_nothing(*_: object) -> None:
     pass
 
 
+# How torch.nn.Transformer's parts ask whether the values of a mask are those of a causal one.
+_LOOKS_AT_MASK = "_detect_is_causal_mask"
+
 _ASKS_FOR_NUMBER: dict[Callable[..., Any], Callable[..., Any]] = {
     Tensor.item: lambda number: number,
     Tensor.__float__: float,
@@ -133,6 +140,8 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.linalg.solve: substitutes.solve,
     torch.take_along_dim: substitutes.take_along_dim,
     Tensor.take_along_dim: substitutes.take_along_dim,
+    torch.istft: fourier.invert_stft,
+    Tensor.istft: fourier.invert_stft,
     torch.fft.fftfreq: substitutes.frequencies,
     torch.fft.rfftfreq: substitutes.half_frequencies,
     torch.cdist: substitutes.distances,
