@@ -148,7 +148,7 @@ def _verify(
 
     graph = describe(captured, description)
     save_graph(captured.model, graph, place / MODEL_FILE)
-    session = _open(place / MODEL_FILE)
+    session = _open(place / MODEL_FILE, captured.model, type(module).__name__)
     return captured, graph, session, verify_against_module(session, module, captured.arguments)
 
 
@@ -195,7 +195,8 @@ def _tell_place(error: VerificationError, model: ir.Model, owner: str) -> Verifi
     return VerificationError(f"{what}. {line}. {change}", error.place)
 
 
-def _open(path: Path) -> Session:
+def _open(path: Path, model: ir.Model, owner: str) -> Session:
+    from rnn_edge.graphs.origin import find_line
     from rnn_edge.runtime import Session
 
     try:
@@ -203,6 +204,9 @@ def _open(path: Path) -> Session:
     except InputError as error:
         found = re.search(r"implementation for (\w+)", str(error))
         missing = f"none for {found[1]} in its dtype" if found else "a refusal"
+        nodes = [n for n in model.graph.all_nodes() if found and n.op_type == found[1]]
+        line = find_line(model, str(nodes[0].name), owner) if nodes else ""
+        missing += f": {line}" if line else ""
         raise ExportError(
             "every operator of a module must have a kernel in ONNX Runtime on the CPU to be "
             f"exported, got {missing}. Export the module in float32: call .float()."

@@ -140,10 +140,12 @@ def _translate(module: nn.Module, program: Program) -> ir.Model:
         try:
             return to_onnx(program.exported).model
         except torch.onnx.OnnxExporterError as error:
-            raise _untranslatable(module, error) from error
+            raise _untranslatable(module, error, program) from error
 
 
-def _untranslatable(module: nn.Module, error: Exception) -> ExportError:
+def _untranslatable(
+    module: nn.Module, error: Exception, program: Program | None = None
+) -> ExportError:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -155,10 +157,33 @@ def _untranslatable(module: nn.Module, error: Exception) -> ExportError:
     lines = [CodeLine(path, int(number)) for path, number in _LINE.findall(text)]
     own = [line for line in lines if is_foreign(line.path)]
     place = f" at {own[-1]}" if own else ""
+    if unknown and program is not None:
+        place = _find_operator(module, program, unknown[1]) or place
     return ExportError(
         f"every operator of {type(module).__name__} must have an ONNX form, {reason}{place}. "
         "Replace that operator."
     )
+
+
+def _find_operator(module: nn.Module, program: Program, name: str) -> str:
+    """The part of ``module`` and the line that call the operator ``name``; empty: not found."""
+    wanted = _plain_name(name)
+    for node in program.exported.graph.nodes:
+        if node.op != "call_function" or _plain_name(str(node.target)) != wanted:
+            continue
+        stack = list(node.meta.get("nn_module_stack", {}).values())
+        path = stack[-1][0].removeprefix(FlatForward.PREFIX) if stack else ""
+        part = path if path and path != FlatForward.PREFIX.rstrip(".") else "forward"
+        lines = [CodeLine(file, int(n)) for file, n in _LINE.findall(node.stack_trace or "")]
+        own = [line for line in lines if is_foreign(line.path)]
+        return f" in {type(module).__name__}.{part}" + (f" at {own[-1]}" if own else "")
+    return ""
+
+
+def _plain_name(target: str) -> str:
+    """``erfinv`` of aten.erfinv.default and of prims.erf_inv."""
+    parts = target.split(".")
+    return parts[min(1, len(parts) - 1)].replace("_", "")
 
 
 def _choose_output_names(program: Program, output_names: Sequence[str] | None) -> list[str]:

@@ -79,7 +79,7 @@ def find_line(model: ir.Model, place: str, owner: str) -> str:
     the class of the whole module.
     """
     nodes = list(model.graph.all_nodes())
-    found = next((n for n in nodes if n.name == place), None) or next(
+    found: ir.Node | None = next((n for n in nodes if n.name == place), None) or next(
         (n for n in nodes if any(value.name == place for value in n.outputs)), None
     )
     while found is not None:
