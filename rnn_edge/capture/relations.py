@@ -37,7 +37,9 @@ def refuse_relations(exported: ExportedProgram, symbols: Mapping[str, str]) -> N
         axes = sorted(set(names.values()) - {""})
         if not _is_choice(relation, len(axes), getattr(place, "filename", str(place))):
             continue
-        if is_always_true(relation):
+        if is_always_true(relation) or (
+            _says_no_less_than_nothing(relation) and not _is_own(place)
+        ):
             continue
         text = str(relation.subs({s: sympy.Symbol(name) for s, name in names.items() if name}))
         where = f" at {Path(place.filename).name}:{place.lineno}" if _is_own(place) else ""
@@ -82,6 +84,15 @@ def _is_choice(relation: sympy.Basic, axes: int, file: str) -> bool:
     if axes > 1:
         return not isinstance(relation, sympy.Ne)  # equal sizes are one case of many
     return is_foreign(file) and relation.has(Mod, PythonMod)
+
+
+def _says_no_less_than_nothing(relation: sympy.Basic) -> bool:
+    """Whether ``relation`` is that of how many elements a tensor has: x[:, 2:] of one step has 0.
+
+    torch, which takes its size for one less than none there, asks for that itself.
+    """
+    least = {">": -1, "<": -1, ">=": 0, "<=": 0}.get(getattr(relation, "rel_op", ""))
+    return least is not None and relation.lts == least
 
 
 def is_always_true(relation: sympy.Basic) -> bool:

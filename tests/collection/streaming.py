@@ -157,6 +157,7 @@ REFUSED = {
     "real_structures-BucketsAndBags": "it looks one sequence up in another",
     "real_idioms-Strokes": "its final state is that of another step",
     "real_structures-Spectrogram": "takes frames that come later",
+    "loops-GivenFirst": "looks at the whole sequence",
     "loops-FlatSlices": "output_0 merges time",
     "real_operators-WaveMask": "takes frames that come later",
     "real_operators-SubBands": "looks at the whole sequence",

@@ -48,12 +48,11 @@ class Beginnings:
         fillers: list[RolledStep] = []
         before = self._unrolled[0].start
         missing = self._spread(read - self.initial.keys())
-        for step, item in sorted(missing, key=str):
-            if (step, item) in self.initial or self._schedule.count - 1 in self._phases[step]:
-                continue
-            if 0 in self._phases[step]:
-                place = self._copy_first(step, before, fillers)
-                self.initial[step, item] = PlainValue(place, item)
+        for value in sorted(missing, key=str):
+            first = self._find_first(value) if value not in self.initial else None
+            if first is not None:
+                place = self._copy_first(first[0], before, fillers)
+                self.initial[value] = PlainValue(place, first[1])
                 self._spread(missing)
         missing -= self.initial.keys()
         last = [copies_of(self._unrolled, step)[-1][2] for step in range(len(self._phases))]
@@ -71,6 +70,15 @@ class Beginnings:
         for one in self._unrolled:
             one.added = len(fillers)
         return fillers
+
+    def _find_first(self, value: tuple[int, int | None]) -> tuple[int, int | None] | None:
+        """What the first iteration gives in the place of ``value``, if it does."""
+        used = [value, *(other for values, _ in self._alike if value in values for other in values)]
+        last = self._schedule.count - 1
+        return next(
+            (one for one in used if 0 in self._phases[one[0]] and (one is not value
+             or last not in self._phases[one[0]])), None,
+        )  # fmt: skip
 
     def _shift(self, number: int, before: int, fillers: list[RolledStep]) -> None:
         """Let a step that selects place t - k, and is not done in the first k iterations, select

@@ -8,6 +8,7 @@ number. So every iteration does the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ from rnn_edge.capture.rolling.schedules import Cycle, Opening, Schedule, find_st
 from rnn_edge.capture.rolling.trace import Place, Step, Trace
 
 _ATEN = torch.ops.aten
+# So many places are tried at which the first iteration may begin.
+_MOST_CUTS = 40
 
 
 def align_phases(traces: Sequence[tuple[Sizes, Trace]], period: int) -> RolledProgram:
@@ -56,13 +59,23 @@ def align_phases(traces: Sequence[tuple[Sizes, Trace]], period: int) -> RolledPr
 
 def align_opening(traces: Sequence[tuple[Sizes, Trace]], longest: int) -> RolledProgram:
     """As align_phases(), where at most the first ``longest`` iterations differ from all others."""
-    for unrolled in unroll_opening(traces):
+    found: list[RolledProgram] = []
+    for unrolled in islice(unroll_opening(traces), _MOST_CUTS):
         for length in range(1, longest + 1):
             try:
-                return _align(unrolled, Opening(length))
+                found.append(_align(unrolled, Opening(length)))
+                break
             except NotRollableError:
                 continue
-    raise differs("")
+    if not found:
+        raise differs("")
+    # What stands before the loop need not be a part of it.
+    return min(found, key=_count_steps)
+
+
+def _count_steps(program: RolledProgram) -> int:
+    bodies = [item.body for item in program.items if isinstance(item, Loop)]
+    return sum(map(len, bodies)) + len(program.items)
 
 
 def _align(unrolled: list[Unrolled], schedule: Schedule) -> RolledProgram:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import make_contiguous_strides_for
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 
 def fit_to_carry(
@@ -44,9 +46,18 @@ def with_plain_memory(module: Any, carries: int) -> Any:
     def run(*given: Any) -> list[Any]:
         states, rest = given[:carries], given[carries:]
         outputs = list(module(*states, *rest))
-        return [*(state.contiguous() for state in outputs[:carries]), *outputs[carries:]]
+        return [*map(_in_plain_memory, outputs[:carries]), *outputs[carries:]]
 
     return run
+
+
+def _in_plain_memory(state: Tensor) -> Tensor:
+    """``state`` in order, with the strides of a new tensor: those of axes of 1 may be others."""
+    state = state.contiguous()
+    plain = make_contiguous_strides_for(state.shape)
+    if all(statically_known_true(a == b) for a, b in zip(state.stride(), plain, strict=True)):
+        return state
+    return state.clone(memory_format=torch.contiguous_format)
 
 
 def with_idle_carry(module: Any) -> Any:
