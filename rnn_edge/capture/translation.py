@@ -17,6 +17,7 @@ from rnn_edge.capture import (
     constants,
     elimination,
     operators,
+    selection,
     size_arithmetic,
     sorting,
 )
@@ -156,6 +157,7 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     **elimination.TRANSLATIONS,
     **constants.TRANSLATIONS,
     **size_arithmetic.TRANSLATIONS,
+    **selection.TRANSLATIONS,
     **sorting.TRANSLATIONS,
 }
 

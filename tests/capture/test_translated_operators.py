@@ -116,6 +116,8 @@ RARE = [
     lambda x: torch.scatter_reduce(x, 2, bins(x), x, "mean"),
     lambda x: x.scatter_reduce(2, bins(x), x, "mean", include_self=False),
     lambda x: x.scatter_reduce(2, bins(x), x, "amax"),
+    lambda x: torch.masked_select(x, x[:, :, :1] > 0).sum(),
+    lambda x: torch.masked_select(x[:, :, :1], x > -9).mean(),
     lambda x: torch.nn.functional.rrelu(x),
     lambda x: torch.hypot(x, x.flip(1)) + torch.copysign(x, x.flip(1)),
     lambda x: torch.fmax(x, torch.where(x > 0, x.flip(1), float("nan"))),
