@@ -263,5 +263,21 @@ def _only_value(name: str, start: Tensor) -> float:
 
 def _check_sizes(after: Mapping[StateSlot, Tensor], later: Mapping[StateSlot, Tensor]) -> None:
     for slot, tensor in after.items():
+        sizes = list(tensor.shape), list(later[slot].shape)
+        if _grows(*sizes):
+            raise ExportError(
+                "state on the module must be tensors of one size to be exported, "
+                f"self.{slot.name} grows with every call, from {sizes[0]} to {sizes[1]}. Keep the "
+                f"last n steps alone, self.{slot.name} = past[:, -n:], beginning with n of zeros; "
+                "or take it as an argument whose axis has a name of its own and return the new one."
+            )
         if tensor.shape != later[slot].shape or tensor.dtype != later[slot].dtype:
             raise _unsteady(slot.name, f"{list(tensor.shape)} and then {list(later[slot].shape)}")
+
+
+def _grows(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether one axis is longer in ``other``, and all others are alike."""
+    if len(one) != len(other):
+        return False
+    longer = [b - a for a, b in zip(one, other, strict=True) if a != b]
+    return len(longer) == 1 and longer[0] > 0

@@ -364,7 +364,10 @@ class LeftFromTraining(Attributes):
         (CountsInPython, r"must be tensors of one size to be exported, self\.calls is not"),
         (RemembersHowLoud, r"must be tensors of one size to be exported, self\.peak is not"),
         (RunsInTwoWays, r"must start a sequence from h = 0, c = 0 "),
-        (Grows, r"tensors of one size to be exported, self\.past is \[2, 6, 3\] and then \[2, 12"),
+        (
+            Grows,
+            r"self\.past grows with every call, from \[2, 6, 3\] to \[2, 12, 3\]\. Keep the last",
+        ),
         (StartsAtRandom, r"must start a sequence from h = 0 "),
         (LeftFromTraining, r"self\.h must hold one number everywhere .* Reset it before"),
     ],

@@ -133,3 +133,46 @@ def test_a_branch_of_three_sides_is_refused_with_what_exports(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
     rnn_edge.export(PadsAndCuts(), x, tmp_path / "out", axes=axes)
+
+
+class Pyramid(nn.Module):
+    """One step less in every iteration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(x.size(1) - 1):
+            x = torch.tanh(self.core(torch.cat([x[:, :-1], x[:, 1:]], -1)))
+        return x.squeeze(1)
+
+
+def test_a_state_that_becomes_shorter_is_refused_at_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"becomes longer or shorter at test_refused_\w+\.py:\d+"):
+        rnn_edge.export(
+            Pyramid(), torch.ones(2, 5, 4), tmp_path / "out", axes=[("batch", "time", None)]
+        )
+
+
+class WithCache(nn.Module):
+    """What is said to whoever keeps a cache that grows on the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        cache = torch.cat([cache, x], 1)
+        return torch.softmax(self.query(x) @ cache.transpose(1, 2), -1) @ cache, cache
+
+
+def test_a_cache_as_an_argument_exports(tmp_path: Path) -> None:
+    module, axes = WithCache(), [("batch", "time", None), ("batch", "past", None)]
+    example = (torch.randn(2, 5, 4), torch.randn(2, 3, 4))
+    bundle = rnn_edge.export(module, example, tmp_path / "out", axes=axes, stream=False)
+    given = (torch.randn(3, 1, 4), torch.randn(3, 7, 4))
+    found = rnn_edge.Session(bundle).run(*(tensor.numpy() for tensor in given))
+    with torch.no_grad():
+        for array, expected in zip(found, module(*given), strict=True):
+            torch.testing.assert_close(torch.from_numpy(array), expected)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import UncapturedHigherOrderOpError
 from torch._higher_order_ops.scan import scan_op
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
@@ -35,6 +36,7 @@ from rnn_edge.capture.rolling.program import (
     walk,
 )
 from rnn_edge.capture.rolling.scanning import (
+    explain_carry,
     fit_to_carry,
     with_a_spare,
     with_idle_carry,
@@ -233,7 +235,7 @@ class Execution:
         if wanted:
             builder = BodyBuilder(loop, self._loops, len(self._sizes))
             body = builder.build(list(dict.fromkeys(wanted)))
-            results = self._scan(body, loop.count)
+            results = self._scan(loop, body, loop.count)
         for number, buffer in buffers.items():
             if isinstance(buffer.source, OwnValue):
                 stacked = results.collected[buffer.source.step, buffer.source.item]
@@ -283,14 +285,16 @@ class Execution:
             [self._value(given) for given in body.invariants],
             count.at(self._sizes),
         )
-        return self._scan(body, count).collected[what] if mapped is None else mapped
+        return self._scan(loop, body, count).collected[what] if mapped is None else mapped
 
-    def _scan(self, body: Body, count: Affine) -> _Results:
+    def _scan(self, loop: Loop, body: Body, count: Affine) -> _Results:
         assert body.module is not None
         length = count.at(self._sizes)
         # Cloned, because a scan refuses one tensor for two carries.
         initial = [
-            _as_carried(self._value(value)) for carry in body.carries for value in carry.initial
+            _as_carried(self._value(value), loop.body[carry.step].line)
+            for carry in body.carries
+            for value in carry.initial
         ]
         scanned = [self._scanned(what, count) for what in body.scanned]
         module: Any = body.module
@@ -314,7 +318,12 @@ class Execution:
         module, invariants = with_sizes_as_shapes(module, len(carried) + len(scanned), invariants)
         carried = fit_to_carry(carried, module, [tensor[0] for tensor in scanned], invariants)
         module = with_plain_memory(module, len(carried))
-        outputs = list(scan_op(module, carried, scanned, tuple(invariants)))
+        try:
+            outputs = list(scan_op(module, carried, scanned, tuple(invariants)))
+        except UncapturedHigherOrderOpError as error:
+            lines = [loop.body[carry.step].line for carry in body.carries for _ in carry.initial]
+            following = module(*carried, *(tensor[0] for tensor in scanned), *invariants)
+            raise explain_carry(carried, following, lines) from error
         if may_be_empty:
             outputs = without_the_spare(outputs, carried, length)
         results = _Results()
@@ -380,11 +389,11 @@ class Execution:
         return initial.index_copy(dim, places, stacked.movedim(0, dim))
 
 
-def _as_carried(value: Any) -> Tensor:
+def _as_carried(value: Any, line: str) -> Tensor:
     if not isinstance(value, Tensor):
         raise NotRollableError(
             "what goes from iteration to iteration of a loop must be a tensor to be exported, "
-            "got a size. Compute it from a tensor, torch.arange(x.shape[0]) say."
+            f"got a size at {line}. Compute it from a tensor, torch.arange(x.shape[0]) say."
         )
     return value.clone(memory_format=torch.contiguous_format)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch._prims_common import make_contiguous_strides_for
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from rnn_edge.capture.rolling.alignment import NotRollableError
+
 
 def fit_to_carry(
     initial: list[Tensor], module: Any, scanned: list[Tensor], invariants: list[Any]
@@ -37,6 +39,30 @@ def _are_alike(one: Tensor, other: Tensor) -> bool:
             isinstance(a, torch.SymInt) or (isinstance(b, torch.SymInt) and a != 1) or a == b
             for a, b in zip(one.shape, other.shape, strict=True)
         )
+    )
+
+
+def explain_carry(
+    initial: Sequence[Tensor], following: Sequence[Tensor], lines: Sequence[str]
+) -> NotRollableError:
+    """Why a scan does not take the states: one is not in the next iteration what it was.
+
+    ``lines`` is where each of them is computed.
+    """
+    for one, other, line in zip(initial, following, lines, strict=False):
+        same = one.dim() == other.dim() and all(
+            statically_known_true(a == b) for a, b in zip(one.shape, other.shape, strict=True)
+        )
+        if not same:
+            return NotRollableError(
+                "what goes from iteration to iteration of a loop must keep its sizes to be "
+                f"exported, it becomes longer or shorter at {line}. Keep it at its full size, and "
+                "mask what is not in use with torch.where."
+            )
+    return NotRollableError(
+        "what goes from iteration to iteration of a loop must stay what it is to be exported, its "
+        f"type or memory changes at {lines[0] if lines else 'a step'}. Use .to(h.dtype) and "
+        ".contiguous() at the end of the step."
     )
 
 
