@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 import rnn_edge
 from rnn_edge import contract
 from rnn_edge.bundle import FORMAT, FORMAT_VERSION, MANIFEST, Bundle, write_bundle
+from rnn_edge.quantization.comparison import Loss
 from rnn_edge.verification.generation import GenerationReport
 from rnn_edge.verification.pipeline import PipelineReport
 from rnn_edge.verification.report import ChunkParity, OutputParity, ParityReport, StreamReport
@@ -38,6 +39,7 @@ RECORDS = [
     ChunkParity,
     GenerationReport,
     PipelineReport,
+    Loss,
 ]
 EVIDENCE: dict[str, Any] = {
     "producer": "rnn-edge 0.1.0",

@@ -53,9 +53,10 @@ def quantize(
     """Write BUNDLE with weights of fewer bits, and say what it loses and gains.
 
     All its graphs: large layers and heads compute with int8, other weights are stored so. Golden
-    and random inputs and 10,000 steps of the stream are compared with the float32 bundle; nothing
-    is written where an output loses more than --max-drop. With --checkpoint the budget is of the
-    task's own measure on its test data: a difference where more is better, else a relative growth.
+    and random inputs, 10,000 steps of the stream, and what generate.onnx and pipeline.onnx give are
+    compared with the float32 bundle; nothing is written where an output loses more than --max-drop.
+    With --checkpoint the budget is of the task's own measure on its test data: a difference where
+    more is better, else a relative growth.
 
     Example: rnn-edge quantize exported/speech --max-drop 0.01
     """
@@ -90,7 +91,7 @@ def _show(found: Quantized) -> None:
             [(score.measure, *(f"{value:.4g}" for value in values))],
             title="The task's own measure on its test data",
         )
-    losses = [(each.output, each.kind, each.drop, each.error) for each in found.losses]
+    losses = [(each.output, each.kind, each.drop, each.error) for each in found.all_losses]
     losses += [
         (f"stream, {each.steps:,} steps", "relative error", each.drop, each.error)
         for each in found.drifts

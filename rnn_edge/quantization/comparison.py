@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnn_edge.bundle import Bundle
-from rnn_edge.contract import GraphContract, LabelDecoder, NextCharacterDecoder
+from rnn_edge.contract import AxisLimits, GraphContract, LabelDecoder, NextCharacterDecoder
 from rnn_edge.profiling.engines import SessionEngine
 from rnn_edge.profiling.inputs import axis_sizes, grid, random_inputs
 from rnn_edge.profiling.latency import Arrays, Engine, time_engines
@@ -20,6 +20,7 @@ from rnn_edge.verification.golden import read_golden_set, run_at
 
 _SEED = 7
 _RANDOM_CALLS = 4
+_CHUNKS, _LONGEST_CHUNK = 100, 16
 HORIZONS = (10, 100, 1_000, 10_000)
 
 
@@ -28,7 +29,8 @@ class Loss:
     """What one output loses: ``kind`` says in which unit ``drop`` is, ``error`` is the largest.
 
     "labels changed" is the share of answers whose likeliest label is another; "relative error" is
-    the root of the mean square of the errors, in units of the answers' standard deviation.
+    the root of the mean square of the errors, in units of the answers' standard deviation; "values
+    changed" is the share of whole numbers or words that are others, which have no ``error`` (0).
     """
 
     output: str
@@ -64,13 +66,13 @@ def compare_answers(one: Bundle, other: Bundle) -> list[Loss]:
     graph = one.graph()
     sessions = [Session(each, threads=1, quantised=False) for each in (one, other)]
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {s.name: [] for s in graph.outputs}
-    for feed in _feeds(one, graph):
+    for feed in random_feeds(one, graph):
         answers = [run_at(session, feed) for session in sessions]
         for spec, truth, array in zip(graph.outputs, *answers, strict=True):
             found[spec.name].append((truth, array))
     labelled = isinstance(one.contract.decoder, LabelDecoder | NextCharacterDecoder)
     return [
-        _loss(name, pairs, labelled and place == 0)
+        loss_of(name, pairs, labelled and place == 0)
         for place, (name, pairs) in enumerate(found.items())
     ]
 
@@ -90,9 +92,32 @@ def compare_streams(one: Bundle, other: Bundle, steps: int = HORIZONS[-1]) -> li
         if answers[0] and answers[0][0].size:
             pairs.append((answers[0][0], answers[1][0]))
         if step in HORIZONS and pairs:
-            loss = _loss("", pairs, labelled=False)
+            loss = loss_of("", pairs, labelled=False)
             drifts.append(Drift(step, loss.drop, loss.error))
     return drifts
+
+
+def compare_chunks(one: Bundle, other: Bundle) -> Loss:
+    """The first answer to the same random frames in chunks of mixed sizes, single ones too: these
+    go through another graph than the rest, whose products are rounded otherwise."""
+    streams = [_stream(each) for each in (one, other)]
+    random, contract = np.random.default_rng(_SEED), streams[0].contract
+    assert contract.stream is not None
+    limits = contract.axes.get(contract.stream.axis, AxisLimits())
+    most = limits.minimum + _LONGEST_CHUNK - 1
+    most = most if limits.maximum is None else min(most, limits.maximum)
+    context = random_context(contract, random)
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for number in range(_CHUNKS):
+        frames = limits.minimum
+        if number % 2:
+            frames = int(random.integers(frames, most, endpoint=True))
+        given = {**random_chunk(contract, frames, random), **({} if number else context)}
+        answers = [stream.push(given) for stream in streams]
+        if answers[0] and answers[0][0].size:
+            pairs.append((answers[0][0], answers[1][0]))
+    name = f"stream, chunks of {limits.minimum} to {most}"
+    return loss_of(name, pairs, labelled=False) if pairs else Loss(name, "relative error", 0.0, 0.0)
 
 
 def compare_speed(one: Bundle, other: Bundle, seconds: float = 1.0) -> list[Timing]:
@@ -152,7 +177,8 @@ def _timing(call: str, engines: Sequence[Engine], make: Any, seconds: float) -> 
     return Timing(call, *medians)
 
 
-def _feeds(bundle: Bundle, graph: GraphContract) -> Iterator[dict[str, np.ndarray]]:
+def random_feeds(bundle: Bundle, graph: GraphContract) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs of the whole-sequence graph: the golden ones, then random ones."""
     for place in bundle.golden_sets():
         yield read_golden_set(place, graph)[0]
     random = np.random.default_rng(_SEED)
@@ -161,12 +187,13 @@ def _feeds(bundle: Bundle, graph: GraphContract) -> Iterator[dict[str, np.ndarra
         yield random_inputs(graph, sizes, random)
 
 
-def _loss(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], labelled: bool) -> Loss:
+def loss_of(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], labelled: bool) -> Loss:
+    """Of pairs of a float32 and a quantised answer, over all of them."""
     if any(one.shape != other.shape for one, other in pairs):
         return Loss(name, "other shapes", math.inf, math.inf)
     if pairs[0][0].dtype.kind != "f":
         wrong = sum(int((one != other).sum()) for one, other in pairs)
-        return Loss(name, "values changed", wrong / sum(o.size for o, _ in pairs), math.nan)
+        return Loss(name, "values changed", wrong / sum(o.size for o, _ in pairs), 0.0)
     truth = np.concatenate([one.ravel() for one, _ in pairs]).astype(np.float64)
     found = np.concatenate([other.ravel() for _, other in pairs]).astype(np.float64)
     error = float(np.abs(truth - found).max())

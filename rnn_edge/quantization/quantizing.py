@@ -25,9 +25,11 @@ from rnn_edge.quantization.comparison import (
     Loss,
     Timing,
     compare_answers,
+    compare_chunks,
     compare_speed,
     compare_streams,
 )
+from rnn_edge.quantization.graph_losses import compare_graphs
 from rnn_edge.quantization.task_metric import Score, TaskMetric
 from rnn_edge.runtime import Session
 from rnn_edge.runtime.pipeline_graph import PIPELINE
@@ -53,7 +55,9 @@ class Quantized:
     """The new bundle, and what it costs and gains beside the float32 one.
 
     ``nodes`` counts, by graph, the layers that compute with int8, ``stored`` the weights that are
-    merely stored with fewer bits.
+    merely stored with fewer bits. ``losses`` are those of the model's outputs, ``drifts`` of single
+    steps of a stream, ``chunks`` of chunks of mixed sizes, ``graph_losses`` of what generate.onnx
+    and pipeline.onnx give.
     """
 
     bundle: Bundle
@@ -62,6 +66,8 @@ class Quantized:
     stored: Mapping[str, int]
     losses: tuple[Loss, ...]
     drifts: tuple[Drift, ...]
+    chunks: Loss | None
+    graph_losses: tuple[Loss, ...]
     timings: tuple[Timing, ...]
     float_bytes: int
     quantised_bytes: int
@@ -69,11 +75,17 @@ class Quantized:
 
     @property
     def drop(self) -> float:
-        """What the task's measure loses, else the largest loss of an output, streams included."""
+        """What the task's measure loses, else the largest loss of an output, of all graphs."""
         if self.score is not None:
             return self.score.drop
-        drops = [each.drop for each in self.losses]
+        drops = [each.drop for each in self.all_losses]
         return max([*drops, *(each.drop for each in self.drifts[-1:])])
+
+    @property
+    def all_losses(self) -> list[Loss]:
+        """Of outputs of all graphs, but for the drift of streams."""
+        chunks = () if self.chunks is None else (self.chunks,)
+        return [*self.losses, *chunks, *self.graph_losses]
 
     def to_dict(self) -> dict[str, Any]:
         data = asdict(replace(self, bundle=None))  # type: ignore[arg-type]
@@ -99,7 +111,8 @@ def quantize(
     a graph is added; all other weights, embeddings among them, are stored as int8 and computed with
     in float32. With "int8-stored" all are: standard operators alone, and the choice for browsers,
     whose ONNX Runtime has no fast int8 products. ``max_drop`` is the most that an output may lose,
-    as Loss measures it, on the golden inputs, on random ones, and over 10,000 steps of a stream.
+    as Loss measures it, on the golden inputs, on random ones, over 10,000 steps of a stream, in
+    chunks of mixed sizes, and in what generate.onnx and pipeline.onnx give (compare_graphs).
     With ``checkpoint``, what the bundle was exported from, it is the most that the task's own
     measure may lose on its test data (or that of ``data``), as Score measures it; the other losses
     are told.
@@ -132,6 +145,8 @@ def quantize(
             stored,
             tuple(compare_answers(source, draft)),
             tuple(compare_streams(source, draft)) if streams else (),
+            compare_chunks(source, draft) if streams else None,
+            tuple(compare_graphs(source, draft)),
             tuple(compare_speed(source, draft)),
             _graph_bytes(source),
             _graph_bytes(draft),
@@ -227,7 +242,7 @@ def _hold_budget(result: Quantized, max_drop: float) -> None:
         if not result.score.drop <= max_drop:
             raise _refusal(f"loss of {result.score.measure}", result.score.drop, max_drop)
         return
-    for loss in result.losses:
+    for loss in result.all_losses:
         if not loss.drop <= max_drop:
             raise _refusal(f"{loss.kind} of {loss.output}", loss.drop, max_drop)
     for drift in result.drifts[-1:]:
@@ -252,7 +267,8 @@ def _evidence(source: Bundle, result: Quantized, max_drop: float) -> dict[str, A
     }
     stream = evidence["stream"]
     if "outputs" in stream:
-        worst = max([*errors.values(), *(each.error for each in result.drifts)])
+        chunks = result.chunks.error if result.chunks else 0.0
+        worst = max([*errors.values(), chunks, *(each.error for each in result.drifts)])
         outputs = [{**_widened(o, worst), "bitwise": False} for o in stream["outputs"]]
         evidence["stream"] = {**stream, "outputs": outputs}
     report = result.to_dict()

@@ -61,7 +61,7 @@ def check_pipeline(
     a batch. Raises VerificationError naming the row.
     """
     layout = Layout.of(model.contract)
-    samples = _samples(contract, layout, np.random.default_rng(_SEED))
+    samples = random_samples(contract, layout, np.random.default_rng(_SEED))
     pipeline = PipelineGraph(graph, contract)
     padding = padding_of(contract.front_end)
     with warnings.catch_warnings():
@@ -80,7 +80,8 @@ def check_pipeline(
     return PipelineReport(len(samples), worst), pipeline.feed(few)
 
 
-def _samples(contract: Contract, layout: Layout, random: np.random.Generator) -> list[_Given]:
+def random_samples(contract: Contract, layout: Layout, random: np.random.Generator) -> list[_Given]:
+    """Raw inputs of several lengths that the model takes; texts among them with odd characters."""
     limits = contract.graphs["model"].axes.get(layout.sequence or "")
     least = limits.minimum if limits else 1
     known_limits = (limits.maximum, limits.trained_maximum) if limits else ()

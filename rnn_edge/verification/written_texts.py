@@ -31,9 +31,7 @@ def check_texts(
     front_end = contract.front_end
     assert isinstance(front_end, CharacterFrontEnd | ByteFrontEnd)
     random = np.random.default_rng(_SEED)
-    entries = getattr(front_end, "vocabulary", "\n aA\u00e9\u597d")
-    known = [entry for entry in entries if len(entry) == 1] or ["a"]
-    prompts = ["".join(random.choice(known, size)) for size in (1, 6, 3)] + ["\U0010ffff?"]
+    prompts = [*random_prompts(front_end, (1, 6, 3), random), "\U0010ffff?"]
     rows = [_ids(front_end, prompt) for prompt in prompts]
     tokens = np.full((len(rows), max(map(len, rows))), front_end.padding)
     for row, found in enumerate(rows):
@@ -56,6 +54,15 @@ def check_texts(
                 )
     report = PipelineReport(len(_TRIALS) * len(prompts), 0.0)
     return report, {**prompt_feed(texts, prompts), "seed": seeds, **_TRIALS[0]}
+
+
+def random_prompts(
+    front_end: CharacterFrontEnd | ByteFrontEnd, sizes: Sequence[int], random: np.random.Generator
+) -> list[str]:
+    """Texts of so many characters that the model knows."""
+    entries = getattr(front_end, "vocabulary", "\n aA\u00e9\u597d")
+    known = [entry for entry in entries if len(entry) == 1] or ["a"]
+    return ["".join(random.choice(known, size)) for size in sizes]
 
 
 def _ids(front_end: CharacterFrontEnd | ByteFrontEnd, prompt: str) -> list[int]:

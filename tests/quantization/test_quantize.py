@@ -23,6 +23,7 @@ from rnn_edge.errors import InputError, IntegrationError, QuantizationError
 from rnn_edge.integration import integrate
 from rnn_edge.models.language_model import LstmLanguageModel
 from rnn_edge.models.text_classifier import TextClassifier
+from rnn_edge.quantization import quantizing
 from rnn_edge.quantization.task_metric import Score, TaskMetric
 from rnn_edge.verification.golden import read_golden_set
 
@@ -114,6 +115,34 @@ def test_nothing_to_quantise_is_refused(tmp_path):
         rnn_edge.quantize(bundle, tmp_path / "none")
 
 
+class Marked(nn.Module):
+    """Scores, and the likeliest of each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = nn.GRU(16, 32, batch_first=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.core(x)[0]
+        return y, y.argmax(-1)
+
+
+def test_whole_numbers_among_the_answers_count_by_those_that_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    axes = [("batch", "sequence", None)]
+    x = torch.randn(2, 5, 16)
+    bundle = rnn_edge.export(Marked().eval(), x, tmp_path / "b", axes=axes, stream=False)
+    monkeypatch.setattr(quantizing, "compare_speed", lambda *_: [])
+    found = rnn_edge.quantize(bundle, tmp_path / "q", max_drop=0.1)
+    numbers, places = found.losses
+    assert (places.kind, places.error) == ("values changed", 0)
+    assert places.drop < 0.1
+    tolerance = found.bundle.evidence["parity"]["outputs"][0]["tolerance"]
+    assert tolerance >= numbers.error > 0
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, rnn_edge.Bundle]:
     folder = tmp_path_factory.mktemp("trained")
@@ -167,21 +196,32 @@ def test_command(speech, tmp_path):
     assert rnn_edge.Bundle.load(tmp_path / "half").name == "half"
 
 
-def test_raw_input_is_answered_as_by_the_quantised_model(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> rnn_edge.Bundle:
     torch.manual_seed(0)
     options = {"cell": "lstm", "embedding_size": 8, "hidden_size": 64}
     vocabulary = ("<pad>", "<unk>", *"abcde")
-    source = rnn_edge.export(
+    return rnn_edge.export(
         TextClassifier(len(vocabulary), 2, **options).eval(),
         (torch.arange(24).reshape(3, 8) % 7, torch.tensor([5, 8, 2])),
-        tmp_path / "source",
+        tmp_path_factory.mktemp("labelled") / "source",
         axes=[("batch", "sequence"), ("batch",)],
         bounds={"tokens": (0, 6)},
         front_end=CharacterFrontEnd(vocabulary, 1, 0),
         decoder=LabelDecoder(("no", "yes")),
         stream=False,
     )
-    small = rnn_edge.quantize(source, tmp_path / "small", max_drop=0.1).bundle
+
+
+def test_raw_input_is_answered_as_by_the_quantised_model(
+    labelled: rnn_edge.Bundle, tmp_path: Path
+) -> None:
+    found = rnn_edge.quantize(labelled, tmp_path / "small", max_drop=0.1)
+    (loss,) = found.graph_losses
+    assert (loss.output, loss.kind) == ("label of pipeline.onnx", "values changed")
+    assert loss.drop < 0.1
+    assert 1e-7 < loss.error < 0.05
+    small = found.bundle
     assert small.graph_path("pipeline").stat().st_size < 50_000
     ids = np.array([[2, 3, 4, 6, 1, 2]])
     logits = rnn_edge.Session(small).run(ids, np.array([6]))[0]
@@ -195,15 +235,16 @@ def test_raw_input_is_answered_as_by_the_quantised_model(tmp_path: Path) -> None
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
 
 
-def test_a_loop_that_writes_shares_weights_with_an_int8_layer(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def language(tmp_path_factory: pytest.TempPathFactory) -> rnn_edge.Bundle:
     torch.manual_seed(0)
     options = {"cell": "lstm", "embedding_size": 8, "hidden_size": 192}
     vocabulary = ("<pad>", "<unk>", *"abcde")
     module = LstmLanguageModel(len(vocabulary), **options).eval()
-    source = rnn_edge.export(
+    return rnn_edge.export(
         module,
         (torch.arange(24).reshape(3, 8) % 7, *module.initial_state(3)),
-        tmp_path / "source",
+        tmp_path_factory.mktemp("language") / "source",
         axes=[("batch", "sequence"), *[(None, "batch", None)] * 2],
         states={"h_0": "h_n", "c_0": "c_n"},
         output_names=["logits", "h_n", "c_n"],
@@ -211,8 +252,22 @@ def test_a_loop_that_writes_shares_weights_with_an_int8_layer(tmp_path: Path) ->
         front_end=CharacterFrontEnd(vocabulary, 1, 0),
         decoder=NextCharacterDecoder((0, 1)),
     )
+
+
+def test_a_loop_that_writes_shares_weights_with_an_int8_layer(
+    language: rnn_edge.Bundle, tmp_path: Path
+) -> None:
+    source = language
     small = rnn_edge.quantize(source, tmp_path / "small", max_drop=0.1)
     assert small.nodes["pipeline"]
+    losses = {each.output: each for each in small.graph_losses}
+    names = [f"log-probabilities of {file}.onnx" for file in ("generate", "pipeline")]
+    assert [*losses] == names
+    evidence = json.loads((small.bundle.path / "bundle.json").read_text())["quantization"]
+    assert [each["output"] for each in evidence["graph_losses"]] == names
+    for each in small.graph_losses:
+        assert 1e-6 < each.drop < 0.1
+        assert 1e-6 < each.error < 0.1
     feed = {"prompt": ["abcab"], "seed": np.array([1]), "temperature": 0.0, "max_new": 5}
     found, expected = (
         rnn_edge.Session(bundle, graph="pipeline").run_named(feed)
@@ -221,6 +276,42 @@ def test_a_loop_that_writes_shares_weights_with_an_int8_layer(tmp_path: Path) ->
     assert found["text"].tolist() == expected["text"].tolist()
     name = "log_probabilities"
     np.testing.assert_allclose(found[name], expected[name], atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "file", "refused"),
+    [
+        ("language", "generate.onnx", "relative error of log-probabilities of generate.onnx"),
+        ("language", "pipeline.onnx", "relative error of log-probabilities of pipeline.onnx"),
+        ("labelled", "pipeline.onnx", "values changed of label of pipeline.onnx"),
+    ],
+)
+def test_a_graph_that_is_wrong_alone_is_refused(
+    fixture: str,
+    file: str,
+    refused: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle = request.getfixturevalue(fixture)
+    (name,) = [name for name, graph in bundle.contract.graphs.items() if graph.file == file]
+    outputs = [spec.name for spec in bundle.graph(name).outputs]
+    compute = quantizing._compute_with_int8
+
+    def spoil(model: ir.Model, lstms_from: int) -> tuple[int, int]:
+        if [value.name for value in model.graph.outputs] == outputs:
+            for value in model.graph.initializers.values():
+                array = value.const_value.numpy()
+                if array.dtype == np.float32 and array.ndim:
+                    value.const_value = ir.tensor(-array, name=value.name)
+        return compute(model, lstms_from)
+
+    monkeypatch.setattr(quantizing, "_compute_with_int8", spoil)
+    monkeypatch.setattr(quantizing, "compare_speed", lambda *_: [])
+    with pytest.raises(QuantizationError, match=rf"{refused} must be at most 0\.1, quantised"):
+        rnn_edge.quantize(bundle, tmp_path / "none", max_drop=0.1)
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("kind", ["GRU", "LSTM"])
@@ -240,8 +331,14 @@ def test_single_steps_get_a_graph_that_computes_with_int8(kind, tmp_path):
         expected = layer(x)[0].numpy()
     stream = rnn_edge.StreamSession(quantised)
     parts = [stream.push(x[:, n : n + 1].numpy())[0] for n in range(12)]
-    parts.append(stream.push(x[:, 12:].numpy())[0])
+    parts += [stream.push(x[:, n:m].numpy())[0] for n, m in ((12, 16), (16, 17), (17, 19))]
     error = np.concatenate(parts, 1) - expected
+    # Chunks of any size, step.onnx and stream.onnx in turn, keep within what verify goes by.
+    assert found.chunks.output == "stream, chunks of 1 to 16"
+    assert 1e-6 < found.chunks.drop < 0.02
+    measure = quantised.evidence["stream"]["outputs"][0]["tolerance"]
+    assert measure >= max(found.chunks.error, *(each.error for each in found.drifts))
+    assert np.abs(error).max() <= measure
     assert 1e-6 < np.sqrt(np.mean(error**2)) / expected.std() < 0.02
 
 
