@@ -81,7 +81,7 @@ class LastThreeStates(Stepwise):
         past = deque([x.new_zeros(len(x), H)] * 3, maxlen=3)
         states = []
         for frame in x.unbind(1):
-            h = self.step(sum(past) / 3, frame)
+            h = self.step(sum(past, torch.zeros(())) / 3, frame)
             past.append(h)
             states.append(h)
         return self.head(torch.stack(states, 1))
