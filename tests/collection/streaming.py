@@ -65,14 +65,9 @@ _ROWS = (
     "packing-MeanByRow",
     "packing-RowsOneByOne",
 )
-_MASKED_ROWS = (
-    "packing-MaskByNarrow",
-    "packing-ReversedRows",
-)
 _LENGTHS = (
     "packing-SortedLengths",
     "packing-LengthsFromMask",
-    "packing-LengthsOneByOne",
 )
 _AXES = (
     "loops-Grid",
@@ -133,7 +128,7 @@ _LAST_STEP = (
 REFUSED = {
     **dict.fromkeys(_BACKWARDS, "direction is bidirectional|runs backwards"),
     **dict.fromkeys(_ROWS, "has another length than time"),
-    **dict.fromkeys(_MASKED_ROWS, "initial state is known only when the sequence has ended"),
+    "packing-MaskByNarrow": "initial state is known only when the sequence has ended",
     **dict.fromkeys(_LENGTHS, "lengths of its rows are computed"),
     **dict.fromkeys(_AXES, "one axis must be time's|must have a dynamic axis of time"),
     **dict.fromkeys(_WHOLE, "looks at the whole sequence"),
@@ -142,7 +137,8 @@ REFUSED = {
     **dict.fromkeys(_LAST_STEP, "brings a result of the whole sequence to every step"),
     "layers-MirroredRows": "which rows of a state are of one sequence must be known",
     "packing-DroppedOddStep": "its rows end before the sequence does",
-    "packing-PaddedRowByRow": "where it starts and ends is computed from values",
+    "packing-LengthsOneByOne": "takes sizes that are not known",
+    "packing-ReversedRows": "looks at the whole sequence",
     "packing-LongestOfList": "where it starts and ends is computed from values",
     "packing-FullOrNot": "how much it pads must be known",
     "convolutional-EncoderWithUpsampling": "its last window reaches beyond the sequence",
