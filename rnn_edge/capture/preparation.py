@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -51,7 +52,10 @@ def prepare(module: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
 
 
 def copy_module(module: nn.Module) -> nn.Module:
-    """A deep copy, also of modules that hold results of a training step, which torch refuses."""
+    """A deep copy, also of modules that hold results of a training step, which torch refuses.
+
+    Hooks and functions that hold the module, or a part of it, hold those of the copy.
+    """
     memo: dict[int, Any] = {}
     kept = []
     for part in module.modules():
@@ -59,7 +63,38 @@ def copy_module(module: nn.Module) -> nn.Module:
             if isinstance(leaf, Tensor) and not leaf.is_leaf:
                 kept.append(leaf)
                 memo[id(leaf)] = leaf.detach().clone()
-    return copy.deepcopy(module, memo)
+    copied = copy.deepcopy(module, memo)
+    for part in copied.modules():
+        held: list[dict[Any, Any]] = [vars(part), part._forward_hooks, part._forward_pre_hooks]
+        for functions in held:
+            for name, function in functions.items():
+                if isinstance(function, FunctionType):
+                    functions[name] = _rebind(function, memo)
+    return copied
+
+
+def _rebind(function: FunctionType, memo: Mapping[int, Any]) -> FunctionType:
+    """``function`` as it is, or one whose closure holds the copies in ``memo``."""
+    cells = [
+        CellType(memo[id(cell.cell_contents)]) if _is_copied(cell, memo) else cell
+        for cell in function.__closure__ or ()
+    ]
+    if all(cell is own for cell, own in zip(cells, function.__closure__ or (), strict=True)):
+        return function
+    bound = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__,
+        tuple(cells),
+    )  # fmt: skip
+    bound.__kwdefaults__ = function.__kwdefaults__
+    bound.__dict__.update(function.__dict__)
+    return bound
+
+
+def _is_copied(cell: CellType, memo: Mapping[int, Any]) -> bool:
+    try:
+        return id(cell.cell_contents) in memo
+    except ValueError:  # Nothing is in it yet.
+        return False
 
 
 def unwrap(module: Any) -> Any:

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.utils.checkpoint import checkpoint
 
 import rnn_edge
+from rnn_edge.capture.preparation import copy_module
 
 F, H = 3, 4
 
@@ -203,3 +204,27 @@ def test_state_with_gradients_is_copied(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="deepcopy"):
         copy.deepcopy(module)
     assert export(module, tmp_path).graph().states == ()
+
+
+def test_functions_of_a_copy_hold_the_copy() -> None:
+    """A hook, and a function on the module, that were defined where ``self`` was at hand."""
+
+    class Seen(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[Tensor] = []
+            self.core.register_forward_hook(lambda _, given, answer: self.seen.append(answer[0]))
+            self.scaled = lambda y: self.scale * y
+            self.scale = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.core(x)
+            return self.scaled(self.head(self.seen.pop()))
+
+    net, x = Seen().eval(), torch.randn(2, 5, F)
+    expected = net(x).detach()
+    copied = copy_module(net)
+    with torch.no_grad():
+        net.scale.zero_()
+    torch.testing.assert_close(copied(x).detach(), expected)
+    assert not net(x).any()
