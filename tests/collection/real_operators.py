@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from collection.case import Case, floats, lengths_of
@@ -126,7 +127,8 @@ class Rectified(nn.Module):
         theta = self.place(self.look(image).flatten(1)).view(-1, 2, 3)
         grid = functional.affine_grid(theta, list(image.size()), align_corners=False)
         straight = functional.grid_sample(image, grid, align_corners=False)
-        found = functional.adaptive_max_pool2d(self.read(straight), (1, None))
+        shape: Any = (1, None)  # The stubs of torch do not know None here.
+        found = functional.adaptive_max_pool2d(self.read(straight), shape)
         return self.rnn(found.squeeze(2).permute(2, 0, 1))[0]
 
 
