@@ -3,6 +3,10 @@
 A message is one line: what must be, what was found, what to do.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 
 class RnnEdgeError(Exception):
     """Base of all errors of this package; the command line prints it and exits with 1."""
@@ -35,12 +39,16 @@ class ExportError(RnnEdgeError):
 class VerificationError(RnnEdgeError):
     """A graph does not give the module's answers.
 
-    ``place`` is the name of the output or the node of the graph where that shows, if known.
+    ``place`` is the name of the output or the node of the graph where that shows, ``sizes`` those
+    of the axes, if known.
     """
 
-    def __init__(self, message: str, place: str = "") -> None:
+    def __init__(
+        self, message: str, place: str = "", sizes: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__(message)
         self.place = place
+        self.sizes = dict(sizes or {})
 
 
 class DataError(RnnEdgeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -123,22 +124,27 @@ def _capture_verified(
     """The graph that gives the answers of ``module``, saved in ``place``, and how that was seen.
 
     What forward() does where a size is 1 is mostly what it does elsewhere, in another way, and
-    the graph is simpler without it. It is joined to the rest where it is not.
+    the graph is simpler without it. It is joined to the rest where it is not. What it does on one
+    side of a size is right on the other side at times, but not the other way round: padding to a
+    length by less than 0 cuts.
     """
     captured = capture_module()
     try:
         return _verify(captured, module, description, place)
     except VerificationError as error:
-        case = getattr(error, "case", None)
-        if not captured.at_one or (case is not None and 1 not in case.sizes.values()):
-            # A side of a branch that was not followed is why, most often.
-            if captured.branches:
-                raise ExportError(captured.branches[0]) from None
-            raise _tell_place(error, captured.model, type(module).__name__) from None
-    try:
-        return _verify(capture_module(joins_at_one=True), module, description, place)
-    except (ExportError, VerificationError):
-        raise ExportError([*captured.branches, *captured.at_one][0]) from None
+        fault = error
+    others: list[dict[str, Any]] = [{"near": fault.sizes}] if fault.sizes else []
+    # A side of a branch that was not followed is why, most often.
+    branches = captured.branches
+    if captured.at_one and 1 in fault.sizes.values():
+        branches += captured.at_one
+        others.insert(0, {"joins_at_one": True})
+    for other in others:
+        with suppress(ExportError, VerificationError):
+            return _verify(capture_module(**other), module, description, place)
+    if branches:
+        raise ExportError(branches[0])
+    raise _tell_place(fault, captured.model, type(module).__name__)
 
 
 def _verify(

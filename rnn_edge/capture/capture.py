@@ -63,17 +63,19 @@ def capture(
     output_names: Sequence[str] | None = None,
     *,
     joins_at_one: bool = False,
+    near: Mapping[str, int] | None = None,
 ) -> Capture:
     """Export ``module``, in eval mode, with the axes that ``axes`` names dynamic.
 
-    With ``joins_at_one`` what it does where a size is 1 is in the graph as well.
+    With ``joins_at_one`` what it does where a size is 1 is in the graph as well. It is traced on
+    the side of the sizes ``near``, where some are given.
 
     The module is left as it was. Raises ExportError when it cannot be expressed.
     """
     arguments = read_arguments(module, args, kwargs, axes)
     with evaluating(module), torch.no_grad():
         arguments = find_kept_state(module, arguments)
-        program = trace(module, arguments, joins_at_one=joins_at_one)
+        program = trace(module, arguments, joins_at_one=joins_at_one, near=near)
         refuse_relations(program.exported, program.symbols)
         refuse_kept_state(
             name.removeprefix(FlatForward.PREFIX) for name in find_changed_buffers(program.exported)

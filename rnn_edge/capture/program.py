@@ -38,6 +38,8 @@ from rnn_edge.errors import ExportError
 # The sizes at which axes are traced: above usual kernels and slices, which would fix them, and all
 # different, so that no two axes are taken for one.
 _TRACED_SIZES = (7, 13, 19, 29, 37, 41, 43, 47)
+_SMALL_SIZES = (4, 3, 5, 6, 2, 8, 9, 10)
+_LARGE_SIZES = (61, 67, 71, 73, 79, 83, 89, 97)
 # What holds at one of these as well does not fix a size to what it was traced at.
 _FAR_SIZES = range(120, 132)
 _ROUNDED = (FloorDiv, IntTrueDiv, CeilToInt, FloorToInt, RoundToInt, TruncToInt)
@@ -60,17 +62,23 @@ class Program:
     at_one: tuple[CodeLine, ...] = ()
 
 
-def trace(module: nn.Module, arguments: Arguments, *, joins_at_one: bool = False) -> Program:
+def trace(
+    module: nn.Module,
+    arguments: Arguments,
+    *,
+    joins_at_one: bool = False,
+    near: Mapping[str, int] | None = None,
+) -> Program:
     """Export ``module`` with every named axis symbolic.
 
-    The sizes at which it is traced are small. A module that does not take them, as one whose
-    windows are wider, is traced at sizes beyond those of its example. Where forward() turns a size
-    into a number, to loop over it most often, it is traced at several sizes, and what follows them
+    The sizes at which it is traced are small, or on the side of those ``near`` that are given. A
+    module that does not take them, as one whose windows are wider, is traced at sizes beyond those
+    of its example. Where forward() turns a size into a number, to loop over it most often, it is traced at several sizes, and what follows them
     is put back. A branch by whether a size is 1 is followed for larger ones, or where it
     ``joins_at_one`` as a branch on a value. Raises ExportError when torch.export refuses the
     module, or when the traces do not show how it follows a size.
     """
-    sizes = _traced_sizes(arguments)
+    sizes = _move_near(_traced_sizes(arguments), near or {})
     try:
         return _trace(module, arguments, sizes, joins_at_one)
     except ExportError:
@@ -344,6 +352,16 @@ def _traced_sizes(arguments: Arguments) -> dict[str, int]:
             "Fix some of them with None."
         )
     return dict(zip(axes, _TRACED_SIZES, strict=False))
+
+
+def _move_near(sizes: Mapping[str, int], near: Mapping[str, int]) -> dict[str, int]:
+    """``sizes``, smaller and larger ones for the axes that are smaller and larger in ``near``."""
+    moved = dict(sizes)
+    for axis, small, large in zip(sizes, _SMALL_SIZES, _LARGE_SIZES, strict=False):
+        wanted = near.get(axis, sizes[axis])
+        if wanted != sizes[axis]:
+            moved[axis] = small if wanted < sizes[axis] else large
+    return moved
 
 
 def _name_symbols(exported: ExportedProgram, arguments: Arguments) -> dict[str, str]:

@@ -66,6 +66,7 @@ def verify_against_module(session: Session, module: nn.Module, arguments: Argume
                 f"{str(mismatch).rstrip('.')}; the first difference is {where}. "
                 "Nothing that is wrong is to be shipped: write what computes it otherwise.",
                 mismatch.place,
+                mismatch.case.sizes,
             ) from None
 
 

@@ -85,7 +85,8 @@ def refuse_crashes(session: Session, cases: Sequence[Case]) -> None:
         raise VerificationError(
             f"the graph must run at {sizes} as the module does, it ends the process "
             f"({_ending(child.returncode)}): a GRU or LSTM gets no row or no step. Give it one at "
-            "least, outside of any loop or branch."
+            "least, outside of any loop or branch.",
+            sizes=cases[done].sizes,
         )
 
 

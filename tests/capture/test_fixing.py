@@ -42,4 +42,4 @@ def test_traces_stop_where_an_axis_turns_out_to_be_fixed() -> None:
     with torch.no_grad():
         trace(module, read_arguments(module, examples, None, AXES))
     # One finds the first loop, one the second behind it; four lengths then show both.
-    assert STEPS == [1, 5 + 1, 5 + 9, 6 + 9, 5 + 10, 8 + 12]
+    assert STEPS == [1, 5 + 1, 5 + 7, 6 + 7, 5 + 8, 8 + 10]

@@ -107,34 +107,6 @@ def test_refusal_names_part_line_construct_and_change(
     assert capfd.readouterr() == ("", "")
 
 
-class PadsOrCuts(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.core = nn.GRU(4, 3, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1] < 12:
-            x = nn.functional.pad(x, (0, 0, 0, 12 - x.shape[1]))
-        elif x.shape[1] > 12:
-            x = x[:, :12]
-        return self.core(x)[0]
-
-
-class PadsAndCuts(PadsOrCuts):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.core(nn.functional.pad(x, (0, 0, 0, 12 - x.shape[1])))[0]
-
-
-def test_a_branch_of_three_sides_is_refused_with_what_exports(tmp_path: Path) -> None:
-    x, axes = torch.ones(2, 5, 4), [("batch", "time", None)]
-    with pytest.raises(ExportError, match=re.escape("`if x.shape[1] < 12:` at")) as caught:
-        rnn_edge.export(PadsOrCuts(), x, tmp_path / "out", axes=axes)
-    assert "F.pad() by 0 adds nothing, by less it cuts" in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
-
-    rnn_edge.export(PadsAndCuts(), x, tmp_path / "out", axes=axes)
-
-
 class Pyramid(nn.Module):
     """One step less in every iteration."""
 
