@@ -75,8 +75,9 @@ def trace(
     module that does not take them, as one whose windows are wider, is traced at sizes beyond those
     of its example. Where forward() turns a size into a number, to loop over it most often, it is
     traced at several sizes, and what follows them is put back. A branch by whether a size is 1 is
-    followed for larger ones, or where it ``joins_at_one`` as a branch on a value. Raises ExportError
-    when torch.export refuses the module, or when the traces do not show how it follows a size.
+    followed for larger ones, or where it ``joins_at_one`` as a branch on a value. Raises
+    ExportError when torch.export refuses the module, or when the traces do not show how it follows
+    a size.
     """
     sizes = _move_near(_traced_sizes(arguments), near or {})
     try:
