@@ -108,7 +108,9 @@ class ShowAttendTell(nn.Module):
             h, c = self.decode_step(torch.cat([embedded[:, t, :], awe], dim=1), (h, c))
             predictions[:, t, :] = self.fc(h)
             alphas[:, t, :] = alpha
-        return predictions, alphas, ((1.0 - alphas.sum(dim=1)) ** 2).mean()
+        # Relative to even weights: the plain sum squares the rounding of all words.
+        share = alphas.mean(dim=1) * features.size(1)
+        return predictions, alphas, ((1.0 - share) ** 2).mean()
 
 
 class ConvLSTMCell(nn.Module):
