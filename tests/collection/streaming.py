@@ -102,6 +102,7 @@ _WHOLE = (
     "loops-MemoryHops",
     "attention-CrossAttention",
     "real_idioms-Translated",
+    "real_vision-ShowAttendTell",
 )
 _PAIRS = (
     "attention-CausalAttention",
@@ -149,7 +150,6 @@ REFUSED = {
     "real_agents-BurnIn": "which frames it takes depends on the length",
     "real_agents-SessionGraph": "it looks one sequence up in another",
     "real_vision-RowLSTM": "the size of a state must be known before the first chunk",
-    "real_vision-ShowAttendTell": "the size of a state must be known before the first chunk",
     "real_structures-BucketsAndBags": "it looks one sequence up in another",
     "real_idioms-Strokes": "its final state is that of another step",
     "real_structures-Spectrogram": "takes frames that come later",
