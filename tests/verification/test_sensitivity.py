@@ -71,8 +71,8 @@ def test_wrong_weights_are_no_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     home = importlib.import_module("rnn_edge.capture.capture")
     true_capture = home.capture
 
-    def spoil(*args: Any) -> Any:
-        captured = true_capture(*args)
+    def spoil(*args: Any, **options: Any) -> Any:
+        captured = true_capture(*args, **options)
         weights = captured.model.graph.initializers["core.layer_0.W"]
         weights.const_value = ir.tensor(weights.const_value.numpy() * np.float32(1.001))
         return captured
