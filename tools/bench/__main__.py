@@ -103,7 +103,8 @@ def measure(
                         yield measure_ragged(cell, hidden, kind, folder(), turns // 5)
             if "generation" in groups:
                 for hidden in (256, 512):
-                    yield measure_generation(cell, hidden, folder(), turns // 5)
+                    for embedding in (hidden, 64):
+                        yield measure_generation(cell, hidden, embedding, folder(), turns // 5)
             if "export" in groups:
                 yield measure_exports(CELLS[cell], folder(), 3 if quick else 7)
         if "starts" in groups:
