@@ -56,8 +56,10 @@ def add_generator(
     module, arguments = original
     if stream is None or not isinstance(decoder, NextCharacterDecoder):
         return prove_generator(stream, model, None, staging, decoder)
+    examples = {argument.name: argument.example.numpy() for argument in arguments.tensors}
     with evaluating(module):
-        return prove_generator(stream, model, Oracle(module, arguments), staging, decoder)
+        oracle = Oracle(module, arguments)
+        return prove_generator(stream, model, oracle, staging, decoder, examples)
 
 
 def prove_generator(
@@ -66,6 +68,7 @@ def prove_generator(
     oracle: Answering | None,
     staging: Path,
     decoder: Decoder | None,
+    examples: Mapping[str, np.ndarray] | None = None,
 ) -> GeneratePart:
     """As add_generator(), against ``oracle``; None will do where there is nothing to generate."""
     from rnn_edge.graphs.generation import derive_generator
@@ -78,7 +81,7 @@ def prove_generator(
     try:
         generator = derive_generator(stream, decoder.never)
         session = Session(_save(generator, staging), trusted=True)
-        report, golden = check_generation(session, model, oracle, decoder.never)
+        report, golden = check_generation(session, model, oracle, decoder.never, examples or {})
     except (ExportError, VerificationError) as error:
         return GeneratePart(None, {"refused": str(error)}, {})
     return GeneratePart(generator, report.to_dict(), golden)

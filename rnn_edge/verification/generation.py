@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from rnn_edge.contract import GraphContract
+from rnn_edge.contract import AxisLimits, GraphContract, TensorSpec
 from rnn_edge.errors import VerificationError
+from rnn_edge.graphs.generation.model import name_beside
 from rnn_edge.runtime import Session
 from rnn_edge.verification.cases import Answer
+from rnn_edge.verification.sampling import sample_inputs
 from rnn_edge.verification.tolerance import compare
 
 _SEED = 29
@@ -48,17 +51,22 @@ class Answering(Protocol):
 
 
 def check_generation(
-    session: Session, model: GraphContract, oracle: Answering, never: Sequence[int]
+    session: Session,
+    model: GraphContract,
+    oracle: Answering,
+    never: Sequence[int],
+    examples: Mapping[str, np.ndarray],
 ) -> tuple[GenerationReport, Arrays]:
     """Compare every row that ``session`` writes with ``oracle``, one row at a time.
 
     The eager module reads prompt and written ids at once: its log-probabilities of those ids, its
     likeliest ids at temperature 0 and its states must be the graph's. ``model`` is the contract of
-    the module's own graph. Gives a report, and the inputs of the first trial. Raises
+    the module's own graph; what stays the same while it writes is drawn as ``examples`` are, by
+    name, as far as there are such. Gives a report, and the inputs of the first trial. Raises
     VerificationError.
     """
     random = np.random.default_rng(_SEED)
-    trials = [_feed(session.contract, model, trial, random) for trial in _TRIALS]
+    trials = [_feed(session.contract, model, trial, examples, random) for trial in _TRIALS]
     worst = {"log_probabilities": 0.0, "states": 0.0}
     rows = written = 0
     for feed in trials:
@@ -76,9 +84,11 @@ def _feed(
     contract: GraphContract,
     model: GraphContract,
     trial: tuple[tuple[int, ...], dict[str, float]],
+    examples: Mapping[str, np.ndarray],
     random: np.random.Generator,
 ) -> Arrays:
-    """Prompts, options, and the states that the eager module takes; it starts others itself."""
+    """Prompts, options, what stays the same, and the states that the eager module takes; it starts
+    others itself."""
     lengths, options = trial
     tokens = contract.inputs[0]
     low, high = int(tokens.minimum or 0), int(tokens.maximum or 0)
@@ -91,7 +101,42 @@ def _feed(
         if spec.name in model.state_inputs:
             shape = [len(lengths) if isinstance(dim, str) else dim for dim in spec.dims]
             feed[spec.name] = random.uniform(-1, 1, shape).astype(spec.dtype)
-    return feed
+    return feed | _draw_beside(contract, model, len(lengths), examples, random)
+
+
+def _draw_beside(
+    contract: GraphContract,
+    model: GraphContract,
+    rows: int,
+    examples: Mapping[str, np.ndarray],
+    random: np.random.Generator,
+) -> Arrays:
+    beside = _beside(contract, model)
+    if not beside:
+        return {}
+    sizes = {"batch": rows}
+    for spec in beside.values():
+        for dim in spec.dims:
+            if isinstance(dim, str) and dim not in sizes:
+                limits = contract.axes.get(dim, AxisLimits())
+                least, most = max(1, limits.minimum), limits.maximum or math.inf
+                sizes[dim] = int(min(least + random.integers(8), most))
+    given = {
+        name: examples.get(spec.name, np.zeros([1] * len(spec.dims), spec.dtype))
+        for name, spec in beside.items()
+    }
+    inputs = tuple(contract.input(name) for name in beside)
+    return sample_inputs(replace(contract, inputs=inputs), given, sizes, random)
+
+
+def _beside(contract: GraphContract, model: GraphContract) -> dict[str, TensorSpec]:
+    """What the module is given that stays the same while it writes, by the generator's names."""
+    tokens = contract.inputs[0].name
+    return {
+        name_beside(spec): spec
+        for spec in model.inputs
+        if spec.name != tokens and spec.name not in model.state_inputs
+    }
 
 
 def _check_row(
@@ -112,7 +157,13 @@ def _check_row(
         for pair in model.states
         if pair.batch_axis is not None
     }
-    given = {tokens: read} | states
+    beside = {
+        spec.name: feed[name].take([row], spec.dims.index("batch"))
+        if "batch" in spec.dims
+        else feed[name]
+        for name, spec in _beside(session.contract, model).items()
+    }
+    given = {tokens: read} | states | beside
     answers = oracle.answer({spec.name: given[spec.name] for spec in model.inputs})
     own, truth = (
         _after_prompt(logits, len(written), never) for logits in (answers[0].own, answers[0].truth)

@@ -18,15 +18,17 @@ from rnn_edge.graphs.generation.choice import MODULUS, draw, take_likeliest
 from rnn_edge.graphs.generation.invariants import hoist_invariants
 from rnn_edge.graphs.generation.loops import Begun, Pick, body, write_row, write_rows
 from rnn_edge.graphs.generation.model import (
-    GENERATE_FILE as GENERATE_FILE,
-)
-from rnn_edge.graphs.generation.model import (
+    BEGIN,
+    BEGUN,
     LENGTHS,
     SEED,
     SEED_AFTER,
     Model,
     declared,
     state_variables,
+)
+from rnn_edge.graphs.generation.model import (
+    GENERATE_FILE as GENERATE_FILE,
 )
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
@@ -48,6 +50,7 @@ def derive_generator(stream: Stream, never: Sequence[int] = ()) -> Stream:
     writer = Writer(weights)
     mask = np.zeros(model.vocabulary, np.float32)
     mask[list(never)] = -np.inf
+    model.hold(writer, inputs)
     logits, states = _read_prompts(writer, model, inputs)
     outputs = _write_ids(writer, model, inputs, logits, states, mask if len(never) else None)
     graph.extend(writer.nodes)
@@ -80,7 +83,8 @@ def _read_prompts(
     shortest = writer.op("ReduceMin", lengths, keepdims=1)
     common_part = writer.op("Slice", tokens, writer.constant([0]), shortest, writer.constant([1]))
     states = [inputs[pair.input] for pair in model.states]
-    logits, states = model.call(writer, model.stream, common_part, states)
+    begin = inputs.get(BEGIN.name)
+    logits, states = model.call(writer, model.stream, common_part, states, begin)
     logits = writer.op("Gather", logits, writer.constant(-1), axis=1)
     longest = writer.op("ReduceMax", lengths, keepdims=1)
     rest = writer.op("Squeeze", writer.op("Sub", longest, shortest))
@@ -146,6 +150,8 @@ def _write_ids(
         "Where", one, writer.op("Shape", generated, start=1, end=2), _count(writer, first, running)
     )
     finals = {pair.output: state for pair, state in zip(model.states, states, strict=True)}
+    if model.reset is not None:
+        finals[BEGUN.name] = writer.op("ConstantOfShape", rows, value=ir.tensor(np.array([False])))
     return {
         "generated": generated, "generated_lengths": lengths, "log_probabilities": likelihoods,
         SEED_AFTER.name: random, **finals,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from rnn_edge.contract import AxisLimits, GraphContract, StatePair, TensorSpec
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.generation.embedding_table import fold_embeddings
+from rnn_edge.graphs.generation.going_on import without_reset
+from rnn_edge.graphs.generation.held_part import split_held
 from rnn_edge.graphs.streaming.step import derive_step
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Writer, variable
@@ -34,76 +38,112 @@ WRITTEN = (
     TensorSpec("log_probabilities", "float32", ("batch", "new"), "of each id before temperature"),
 )
 SEED_AFTER = TensorSpec("seed_n", "int64", ("batch",), "the seed that goes on from here")
+BEGIN = TensorSpec("begin", "bool", ("batch",), "true for rows that begin, whatever their states")
+BEGUN = TensorSpec("begin_n", "bool", ("batch",), "false: rows that go on from here have begun")
 _STATE_AFTER = "state that has read all but the last id; go on from it with that id as the prompt"
 
 
 class Model:
-    """What a stream graph must be to generate, and how it is called."""
+    """What a stream graph must be to generate, and how it is called.
+
+    Inputs that have no steps stay the same while a row is written: ``beside`` is what follows from
+    them alone, written once by ``hold``; the others read what it gives. ``step`` and ``alone``, the
+    same for one row, go on from states that have begun.
+    """
 
     def __init__(self, stream: Stream) -> None:
         contract = stream.contract
         rule = contract.stream
         assert rule is not None
-        self.stream, self.step = stream, derive_step(stream)
         self.states = contract.states
+        self.reset = None if rule.reset is None else contract.input(rule.reset)
         read = [
             spec for spec in contract.inputs
-            if spec.name not in contract.state_inputs and spec.name != rule.reset
+            if spec.name not in contract.state_inputs and spec != self.reset
         ]  # fmt: skip
-        self.reset = None if rule.reset is None else contract.input(rule.reset)
+        timed = [spec for spec in read if rule.axis in spec.dims]
+        self.kept = tuple(spec for spec in read if spec not in timed)
         logits = contract.outputs[0]
         fits = (
-            len(read) == 1 and read[0].dtype == "int64" and read[0].dims == ("batch", rule.axis)
+            len(timed) == 1 and timed[0].dtype == "int64" and timed[0].dims == ("batch", rule.axis)
             and logits.dtype == "float32" and len(logits.dims) == 3
             and logits.dims[:2] == ("batch", rule.axis) and rule.latency == 0
         )  # fmt: skip
         if not fits or isinstance(logits.dims[2], str):
             raise ExportError(
-                "a model that generates must take int64[batch, sequence] ids and give "
-                f"float32[batch, sequence, vocabulary] logits at each step first, it takes "
-                f"{', '.join(map(str, read))} and gives {logits}. Generate in the app."
+                "a model that generates must take int64[batch, sequence] ids, beside them what "
+                "stays the same, and give float32[batch, sequence, vocabulary] logits at each step "
+                f"first, it takes {', '.join(map(str, read))} and gives {logits}. Generate in the "
+                "app."
             )
-        self.tokens, self.logits = read[0], logits
+        self.tokens, self.logits = timed[0], logits
         self.vocabulary = int(logits.dims[2])
-        self.alone = fold_embeddings(derive_step(stream, rows=1), self.tokens.name)
+        self.contract = contract
+        trimmed = _keep_outputs(stream, {logits.name, *(pair.output for pair in self.states)})
+        self.beside: Stream | None = None
+        self.stream = trimmed
+        if self.kept:
+            self.beside, self.stream = split_held(trimmed, {spec.name for spec in self.kept})
+        begun = without_reset(self.stream)
+        self.step = derive_step(begun)
+        self.alone = fold_embeddings(derive_step(begun, rows=1), self.tokens.name)
+        self._held: dict[str, ir.Value] = {}
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        contract = self.stream.contract
         tokens = TensorSpec(
             self.tokens.name, "int64", ("batch", "prompt"), "ids to go on from",
             self.tokens.minimum, self.tokens.maximum,
         )  # fmt: skip
-        states = [contract.input(pair.input) for pair in self.states]
-        return (tokens, LENGTHS, *OPTIONS, SEED, *states)
+        states = [self.contract.input(pair.input) for pair in self.states]
+        begin = [] if self.reset is None else [BEGIN]
+        kept = [replace(spec, name=name_beside(spec)) for spec in self.kept]
+        return (tokens, LENGTHS, *kept, *OPTIONS, SEED, *begin, *states)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        after = [self.stream.contract.output(pair.output) for pair in self.states]
+        after = [self.contract.output(pair.output) for pair in self.states]
         told = [TensorSpec(spec.name, spec.dtype, spec.dims, _STATE_AFTER) for spec in after]
-        return (*WRITTEN, SEED_AFTER, *told)
+        begun = [] if self.reset is None else [BEGUN]
+        return (*WRITTEN, SEED_AFTER, *begun, *told)
 
     def describe(self) -> GraphContract:
-        limits = self.stream.contract.axes.get("batch", AxisLimits())
+        axes = {
+            name: limits for name, limits in self.contract.axes.items()
+            if name == "batch" or any(name in spec.dims for spec in self.kept)
+        }  # fmt: skip
         pairs = (*self.states, StatePair(SEED.name, SEED_AFTER.name, 0))
-        axes = {"batch": limits, "prompt": AxisLimits()}
+        if self.reset is not None:
+            pairs = (*pairs, StatePair(BEGIN.name, BEGUN.name, 0, initial=1.0))
+        axes = {"batch": AxisLimits(), "prompt": AxisLimits(), **axes}
         return GraphContract(GENERATE_FILE, self.inputs, self.outputs, pairs, axes)
 
+    def hold(self, writer: Writer, inputs: Mapping[str, ir.Value]) -> None:
+        """Write what stays the same for all rows of ``inputs``."""
+        given = {spec.name: inputs[name_beside(spec)] for spec in self.kept}
+        self._held = dict(given)
+        if self.beside is not None:
+            read = {spec.name for spec in self.beside.contract.inputs}
+            self._held |= writer.call(self.beside, {n: v for n, v in given.items() if n in read})
+
     def call(
-        self, writer: Writer, stream: Stream, ids: ir.Value, states: Sequence[ir.Value]
+        self,
+        writer: Writer,
+        stream: Stream,
+        ids: ir.Value,
+        states: Sequence[ir.Value],
+        begin: ir.Value | None = None,
     ) -> tuple[ir.Value, list[ir.Value]]:
-        """The logits float32[batch, steps, vocabulary] after ``ids``, and the states."""
-        feed = {self.tokens.name: ids}
+        """The logits float32[batch, steps, vocabulary] after ``ids``, and the states.
+
+        ``begin`` bool[batch] says which rows begin; without it none does.
+        """
+        feed = {**self._held, self.tokens.name: ids}
         feed |= {pair.input: state for pair, state in zip(self.states, states, strict=True)}
-        if self.reset is not None:
-            rows = writer.op("Shape", ids, start=0, end=1)
-            no = ir.tensor(np.array([False]))
-            feed[self.reset.name] = (
-                writer.constant([False], np.bool_)
-                if stream is self.alone
-                else writer.op("ConstantOfShape", rows, value=no)
-            )
-        outputs = writer.call(stream, feed)
+        read = {spec.name for spec in stream.contract.inputs}
+        if self.reset is not None and self.reset.name in read:
+            feed[self.reset.name] = _none(writer, ids) if begin is None else begin
+        outputs = writer.call(stream, {name: feed[name] for name in read})
         return outputs[self.logits.name], [outputs[pair.output] for pair in self.states]
 
     def choose_rows(
@@ -125,17 +165,41 @@ class Model:
 
     def _shape_beside(self, pair: StatePair) -> tuple[int, ...]:
         """That of a flag a row which is to stand beside a state; () for a state of all rows."""
-        dims = self.stream.contract.input(pair.input).dims
+        dims = self.contract.input(pair.input).dims
         if pair.batch_axis is None:
             return ()
         return tuple(-1 if place == pair.batch_axis else 1 for place in range(len(dims)))
 
 
+def name_beside(spec: TensorSpec) -> str:
+    """What an input of the model that stays the same is called among those of every generator."""
+    if spec.name not in {each.name for each in (LENGTHS, *OPTIONS, SEED, BEGIN)}:
+        return spec.name
+    return f"{spec.lengths_of}_{spec.name}" if spec.lengths_of else f"{spec.name}_given"
+
+
 def state_variables(model: Model) -> list[ir.Value]:
-    specs = [model.stream.contract.input(pair.input) for pair in model.states]
+    specs = [model.contract.input(pair.input) for pair in model.states]
     return [declared(spec, f"{spec.name}.before") for spec in specs]
 
 
 def declared(spec: TensorSpec, name: str | None = None) -> ir.Value:
     kind = ir.DataType.from_numpy(np.dtype(spec.dtype))
     return variable(name or spec.name, kind, spec.dims)
+
+
+def _none(writer: Writer, ids: ir.Value) -> ir.Value:
+    """False for each row of ``ids``."""
+    rows = writer.op("Shape", ids, start=0, end=1)
+    return writer.op("ConstantOfShape", rows, value=ir.tensor(np.array([False])))
+
+
+def _keep_outputs(stream: Stream, names: Collection[str]) -> Stream:
+    """``stream`` without what a generator does not tell."""
+    model = stream.model.clone()
+    for value in list(model.graph.outputs):
+        if value.name not in names:
+            model.graph.outputs.remove(value)
+    common.RemoveUnusedNodesPass()(model)
+    outputs = tuple(spec for spec in stream.contract.outputs if spec.name in names)
+    return Stream(model, replace(stream.contract, outputs=outputs))
