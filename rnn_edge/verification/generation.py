@@ -27,6 +27,11 @@ _TRIALS: tuple[tuple[tuple[int, ...], dict[str, float]], ...] = (
     ((2, 7), {"temperature": 1.3, "max_new": 12}),
     ((4, 4, 2, 9), {"temperature": 0.8, "top_k": 5, "top_p": 0.9, "max_new": 8}),
 )
+# Where the graph looks for the likeliest text as well.
+_SEARCHES: tuple[tuple[tuple[int, ...], dict[str, float]], ...] = (
+    ((2, 4), {"beams": 3, "max_new": 6, "end": 1}),
+    ((1,), {"beams": 2, "max_new": 5}),
+)
 Arrays = dict[str, np.ndarray]
 
 
@@ -66,7 +71,8 @@ def check_generation(
     VerificationError.
     """
     random = np.random.default_rng(_SEED)
-    trials = [_feed(session.contract, model, trial, examples, random) for trial in _TRIALS]
+    tried = (*_TRIALS, *(_SEARCHES if _searches(session) else ()))
+    trials = [_feed(session.contract, model, trial, examples, random) for trial in tried]
     worst = {"log_probabilities": 0.0, "states": 0.0}
     rows = written = 0
     for feed in trials:
@@ -148,23 +154,9 @@ def _check_row(
     outputs: Arrays,
     row: int,
 ) -> Iterator[tuple[str, float]]:
-    tokens = session.contract.inputs[0].name
-    prompt = feed[tokens][row, : feed["lengths"][row]]
+    asked = _Row(session.contract, model, feed, row)
     written = outputs["generated"][row, : outputs["generated_lengths"][row]]
-    read = np.concatenate([prompt, written[:-1]])[np.newaxis]
-    states = {
-        pair.input: feed[pair.input].take([row], pair.batch_axis)
-        for pair in model.states
-        if pair.batch_axis is not None
-    }
-    beside = {
-        spec.name: feed[name].take([row], spec.dims.index("batch"))
-        if "batch" in spec.dims
-        else feed[name]
-        for name, spec in _beside(session.contract, model).items()
-    }
-    given = {tokens: read} | states | beside
-    answers = oracle.answer({spec.name: given[spec.name] for spec in model.inputs})
+    answers = oracle.answer(asked.given(written[np.newaxis, :-1]))
     own, truth = (
         _after_prompt(logits, len(written), never) for logits in (answers[0].own, answers[0].truth)
     )
@@ -177,7 +169,10 @@ def _check_row(
     )
     _hold(deviation.error, deviation.tolerance, "log_probabilities", feed, row)
     yield "log_probabilities", deviation.error
-    if feed["temperature"] == 0:
+    if feed.get("beams", 1) > 1:
+        lost = _likeliest(asked, oracle, never) - float(truth[places].sum())
+        _hold(lost, 2 * len(written) * deviation.tolerance, "generated", feed, row)
+    elif feed.get("temperature", 1) == 0:
         lost = float(np.max(truth.max(axis=1) - truth[places]))
         _hold(lost, 2 * deviation.tolerance, "generated", feed, row)
     names = [spec.name for spec in model.outputs]
@@ -187,6 +182,60 @@ def _check_row(
         deviation = compare(found, answer.own, answer.truth, answer.sensitivity)
         _hold(deviation.error, deviation.tolerance, pair.output, feed, row)
         yield "states", deviation.error
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What the eager module is given for one row of a generator's inputs."""
+
+    contract: GraphContract
+    model: GraphContract
+    feed: Arrays
+    row: int
+
+    def given(self, written: np.ndarray) -> Arrays:
+        """The module's inputs for texts of ``written``, int64[texts, steps], behind the prompt."""
+        tokens = self.contract.inputs[0].name
+        prompt = self.feed[tokens][self.row, : self.feed["lengths"][self.row]]
+        prompts = np.broadcast_to(prompt, (len(written), len(prompt)))
+        found = {tokens: np.concatenate([prompts, written], axis=1)}
+        for pair in self.model.states:
+            if pair.batch_axis is not None:
+                found[pair.input] = self._of_row(pair.input, pair.batch_axis, len(written))
+        for name, spec in _beside(self.contract, self.model).items():
+            found[spec.name] = (
+                self._of_row(name, spec.dims.index("batch"), len(written))
+                if "batch" in spec.dims
+                else self.feed[name]
+            )
+        return {spec.name: found[spec.name] for spec in self.model.inputs}
+
+    def _of_row(self, name: str, axis: int, times: int) -> np.ndarray:
+        return self.feed[name].take([self.row] * times, axis)
+
+
+def _likeliest(asked: _Row, oracle: Answering, never: Sequence[int]) -> float:
+    """The log-probability of the likeliest text that a beam search finds with ``oracle``."""
+    beams, end = int(asked.feed["beams"]), int(asked.feed.get("end", -1))
+    texts, scores = np.zeros((1, 0), np.int64), np.zeros(1)
+    for _ in range(int(asked.feed["max_new"])):
+        logits = oracle.answer(asked.given(texts))[0].truth[:, -1].astype(np.float64)
+        logits[:, list(never)] = -np.inf
+        chances = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        if texts.shape[1]:
+            over = texts[:, -1] == end
+            chances[over] = -np.inf
+            chances[over, end] = 0
+        totals = (scores[:, np.newaxis] + chances).reshape(-1)
+        best = np.argsort(-totals, kind="stable")[:beams]
+        parents, ids = np.divmod(best, chances.shape[1])
+        texts = np.concatenate([texts[parents], ids[:, np.newaxis]], axis=1)
+        scores = totals[best]
+    return float(scores[0])
+
+
+def _searches(session: Session) -> bool:
+    return any(spec.name == "beams" for spec in session.contract.inputs)
 
 
 def _after_prompt(logits: np.ndarray, count: int, never: Sequence[int]) -> np.ndarray:

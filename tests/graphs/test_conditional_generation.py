@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -241,11 +242,117 @@ def test_going_on_from_the_states_gives_what_one_run_gives(case: Any) -> None:
 
 
 def test_a_turn_computes_nothing_of_what_stays_the_same(case: Any) -> None:
-    _, bundle, _ = case
+    module, bundle, _ = case
     graph = ir.load(bundle.graph_path("generate")).graph
     loops = [node.attributes["body"].as_graph() for node in graph if node.op_type == "Loop"]
-    assert len(loops) == 5
+    # Prompts, one row and several by two choices, and beams.
+    assert len(loops) == (5 if isinstance(module, LearnedStart) else 6)
     names = {str(value.name) for body in loops for node in body for value in node.inputs if value}
     of_encoders = ("encoder", "source_table", "see.", "first.", "start")
-    assert not [name for name in names if name.startswith(of_encoders)]
+    weights = names & set(map(str, graph.initializers))
+    assert not [name for name in weights if name.startswith(of_encoders)]
     assert sum(name.startswith("source_table") for name in graph.initializers) <= 1
+
+
+# Beams are of what writes about something.
+SEARCHED = [kind for kind in KINDS if kind is not LearnedStart]
+START = {"tokens": PROMPTS, "lengths": LENGTHS}
+
+
+def likeliest(
+    module: Any, given: dict[str, np.ndarray], row: int, beams: int, steps: int, end: int = -1
+) -> tuple[list[int], float]:
+    """The text that a beam search finds behind a row's prompt, and its log-probability."""
+    prompt = PROMPTS[row, : LENGTHS[row]].tolist()
+    texts: list[tuple[float, list[int]]] = [(0.0, [])]
+    for _ in range(steps):
+        longer = []
+        for score, ids in texts:
+            if ids and ids[-1] == end:
+                longer.append((score, ids))
+                continue
+            chances = eager(module, given, row, prompt + ids)[-1]
+            longer += [(score + chance, [*ids, n]) for n, chance in enumerate(chances)]
+        texts = sorted(longer, key=lambda text: -text[0])[:beams]
+    return texts[0][1], texts[0][0]
+
+
+@pytest.mark.parametrize("case", SEARCHED, indirect=True, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("beams", [2, 5])
+def test_it_finds_what_a_search_in_eager_torch_finds(case: Any, beams: int) -> None:
+    module, _, session = case
+    given = beside(module, 3, seed=5)
+    found = session.run_named({**START, **renamed(given), "beams": beams, "max_new": 6})
+    assert found["generated"].shape == (3, 6)
+    for row in range(3):
+        ids, score = likeliest(module, given, row, beams, 6)
+        assert found["generated"][row].tolist() == ids
+        assert abs(found["log_probabilities"][row].sum() - score) < 1e-5
+
+
+@pytest.mark.parametrize("case", SEARCHED, indirect=True, ids=lambda kind: kind.__name__)
+def test_with_as_many_beams_as_texts_it_finds_the_likeliest_of_all(case: Any) -> None:
+    module, _, session = case
+    given = beside(module, 3, seed=6)
+    found = session.run_named({**START, **renamed(given), "beams": IDS**2, "max_new": 2})
+    for row in range(3):
+        prompt = PROMPTS[row, : LENGTHS[row]].tolist()
+        first = eager(module, given, row, prompt)[-1]
+        second = [eager(module, given, row, [*prompt, n])[-1] for n in range(IDS)]
+        best = max(
+            itertools.product(range(1, IDS), repeat=2),
+            key=lambda text: first[text[0]] + second[text[0]][text[1]],
+        )
+        assert found["generated"][row].tolist() == list(best)
+
+
+@pytest.mark.parametrize("case", SEARCHED, indirect=True, ids=lambda kind: kind.__name__)
+def test_a_text_that_has_ended_stays_and_its_row_gives_the_end_again(case: Any) -> None:
+    module, _, session = case
+    given = beside(module, 3, seed=7)
+    free = session.run_named({**START, **renamed(given), "beams": 3, "max_new": 8})
+    end = int(free["generated"][0, 2])
+    options = {"beams": 3, "max_new": 8, "end": end}
+    found = session.run_named({**START, **renamed(given), **options})
+    for row in range(3):
+        ids, score = likeliest(module, given, row, 3, 8, end)
+        length = int(found["generated_lengths"][row])
+        assert found["generated"][row, :length].tolist() == ids
+        assert (found["generated"][row, length:] == end).all()
+        assert not found["log_probabilities"][row, length:].any()
+        assert abs(found["log_probabilities"][row].sum() - score) < 1e-5
+
+
+@pytest.mark.parametrize("case", SEARCHED, indirect=True, ids=lambda kind: kind.__name__)
+def test_a_row_alone_is_found_as_in_a_batch_and_one_beam_is_none(case: Any) -> None:
+    module, _, session = case
+    given = renamed(beside(module, 3, seed=8))
+    options = {"beams": 4, "max_new": 7}
+    together = session.run_named({**START, **given, **options})
+    plain = session.run_named({**START, **given, "temperature": 0.0, "max_new": 7})
+    one = session.run_named({**START, **given, "temperature": 0.0, "max_new": 7, "beams": 1})
+    assert one["generated"].tolist() == plain["generated"].tolist()
+    for row, length in enumerate(LENGTHS):
+        part = {name: array[row : row + 1] for name, array in {**START, **given}.items()}
+        part["tokens"] = part["tokens"][:, :length]
+        alone = session.run_named({**part, **options})
+        assert alone["generated"].tolist() == together["generated"][row : row + 1].tolist()
+
+
+@pytest.mark.parametrize("case", SEARCHED, indirect=True, ids=lambda kind: kind.__name__)
+def test_its_states_go_on_from_the_text_that_was_found(case: Any) -> None:
+    module, bundle, session = case
+    contract = bundle.graph("generate")
+    given = beside(module, 3, seed=9)
+    found = session.run_named({**START, **renamed(given), "beams": 3, "max_new": 4})
+    carried = {pair.input: found[pair.output] for pair in contract.states}
+    last = {"tokens": found["generated"][:, -1:], "lengths": np.ones(3, int)}
+    more = session.run_named(
+        {**last, **renamed(given), **carried, "temperature": 0.0, "max_new": 3}
+    )
+    for row in range(3):
+        ids = PROMPTS[row, : LENGTHS[row]].tolist() + found["generated"][row].tolist()
+        for step in range(3):
+            best = int(eager(module, given, row, ids)[-1].argmax())
+            assert more["generated"][row, step] == best
+            ids.append(best)

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from rnn_edge.graphs.cleaning import clean
+from rnn_edge.graphs.generation.beams import Beams, search, widen
 from rnn_edge.graphs.generation.choice import MODULUS, draw, take_likeliest
 from rnn_edge.graphs.generation.invariants import hoist_invariants
 from rnn_edge.graphs.generation.loops import Begun, Pick, body, write_row, write_rows
@@ -50,9 +51,14 @@ def derive_generator(stream: Stream, never: Sequence[int] = ()) -> Stream:
     writer = Writer(weights)
     mask = np.zeros(model.vocabulary, np.float32)
     mask[list(never)] = -np.inf
-    model.hold(writer, inputs)
-    logits, states = _read_prompts(writer, model, inputs)
-    outputs = _write_ids(writer, model, inputs, logits, states, mask if len(never) else None)
+    given = inputs
+    beams = Beams.of(writer, model, inputs) if model.searches else None
+    if beams is not None:
+        given = beams.repeat(writer, inputs)
+    model.hold(writer, given)
+    logits, states = _read_prompts(writer, model, given)
+    pick = Pick(model, given, mask if len(never) else None)
+    outputs = _write_ids(writer, pick, logits, states, beams)
     graph.extend(writer.nodes)
     for spec in model.outputs:
         value = outputs[spec.name]
@@ -65,7 +71,8 @@ def derive_generator(stream: Stream, never: Sequence[int] = ()) -> Stream:
         end.outputs[0].shape = ir.Shape(list(spec.dims))
         graph.outputs.append(end.outputs[0])
     functions = [
-        ir.serde.deserialize_function(each.to_function_proto()) for each in (draw, take_likeliest)
+        ir.serde.deserialize_function(each.to_function_proto())
+        for each in (draw, take_likeliest, widen)
     ]
     made = ir.Model(graph, ir_version=stream.model.ir_version, functions=functions)
     common.InlinePass()(made)
@@ -110,26 +117,28 @@ def _read_prompts(
 
 def _write_ids(
     writer: Writer,
-    model: Model,
-    inputs: Mapping[str, ir.Value],
+    pick: Pick,
     logits: ir.Value,
     states: Sequence[ir.Value],
-    mask: np.ndarray | None,
+    beams: Beams | None,
 ) -> dict[str, ir.Value]:
     """What the graph gives, by name.
 
-    There is a Loop for each choice between likeliest and drawn, one row and several; all stand
-    behind one another and all but one make no turn. In the branches of an If ONNX Runtime would not
-    pack the weights: it looks for them one graph further out alone.
+    There is a Loop for each choice between likeliest and drawn, one row and several, and one for
+    beams; all stand behind one another and all but one make no turn. In the branches of an If ONNX
+    Runtime would not pack the weights: it looks for them one graph further out alone.
     """
+    model, inputs = pick.model, pick.inputs
     greedy = writer.op("LessOrEqual", inputs["temperature"], writer.constant(0.0, np.float32))
     rows = writer.op("Shape", inputs[model.tokens.name], start=0, end=1)
     one = writer.op("Squeeze", writer.op("Equal", rows, writer.constant([1])))
-    pick = Pick(model, inputs, mask)
     seed = writer.op("Mod", inputs[SEED.name], writer.constant(MODULUS - 1))
     first, likelihood, random = pick.first(writer, greedy, logits, seed)
     begun = Begun(model, pick, first, writer.op("Not", writer.op("Equal", first, pick.end)))
     count = writer.op("Sub", inputs["max_new"], writer.constant(1))
+    alone = count
+    if beams is not None:
+        alone = writer.op("Where", beams.several, writer.constant(0), count)
     written = []
     for write, of_one in ((write_row, True), (write_rows, False)):
         for draws in (False, True):
@@ -137,7 +146,7 @@ def _write_ids(
                 (one if of_one else writer.op("Not", one)),
                 (writer.op("Not", greedy) if draws else greedy),
             )
-            turns = writer.op("Where", writer.op("And", *chosen), count, writer.constant(0))
+            turns = writer.op("Where", writer.op("And", *chosen), alone, writer.constant(0))
             part = write(writer, begun, turns, states, random if draws else None)
             states = part.states
             random = random if part.random is None else part.random
@@ -149,9 +158,19 @@ def _write_ids(
     lengths = writer.op(
         "Where", one, writer.op("Shape", generated, start=1, end=2), _count(writer, first, running)
     )
+    if beams is not None:
+        turns = writer.op("Where", beams.several, count, writer.constant(0))
+        found = search(writer, begun, beams, logits, turns, states)
+        generated, likelihoods, lengths = beams.choose(
+            writer, found, (generated, likelihoods, lengths)
+        )
+        states = found.states
+        random = writer.op("Gather", random, beams.firsts, axis=0)
+        rows = writer.op("Shape", beams.firsts)
     finals = {pair.output: state for pair, state in zip(model.states, states, strict=True)}
     if model.reset is not None:
-        finals[BEGUN.name] = writer.op("ConstantOfShape", rows, value=ir.tensor(np.array([False])))
+        no = ir.tensor(np.array([False]))
+        finals[BEGUN.name] = writer.op("ConstantOfShape", rows, value=no)
     return {
         "generated": generated, "generated_lengths": lengths, "log_probabilities": likelihoods,
         SEED_AFTER.name: random, **finals,

@@ -32,6 +32,10 @@ OPTIONS = (
     TensorSpec("end", "int64", (), "the id that ends a row; -1: none", -1, None, default=-1),
 )
 SEED = TensorSpec("seed", "int64", ("batch",), "the same seed writes the same ids", 0, None)
+BEAMS = TensorSpec(
+    "beams", "int64", (), "texts in view; above 1 the likeliest of all is looked for, not drawn",
+    1, 2.0**16, default=1,
+)  # fmt: skip
 WRITTEN = (
     TensorSpec("generated", "int64", ("batch", "new"), "the ids that follow, then the end again"),
     TensorSpec("generated_lengths", "int64", ("batch",), "ids of each row, the end included"),
@@ -90,6 +94,14 @@ class Model:
         self._held: dict[str, ir.Value] = {}
 
     @property
+    def searches(self) -> bool:
+        """Whether the graph looks for the likeliest text as well: of what writes about something.
+
+        ONNX Runtime packs the weights in memory for one Loop more.
+        """
+        return bool(self.kept)
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         tokens = TensorSpec(
             self.tokens.name, "int64", ("batch", "prompt"), "ids to go on from",
@@ -98,7 +110,8 @@ class Model:
         states = [self.contract.input(pair.input) for pair in self.states]
         begin = [] if self.reset is None else [BEGIN]
         kept = [replace(spec, name=name_beside(spec)) for spec in self.kept]
-        return (tokens, LENGTHS, *kept, *OPTIONS, SEED, *begin, *states)
+        beams = [BEAMS] if self.searches else []
+        return (tokens, LENGTHS, *kept, *OPTIONS, *beams, SEED, *begin, *states)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
@@ -173,7 +186,7 @@ class Model:
 
 def name_beside(spec: TensorSpec) -> str:
     """What an input of the model that stays the same is called among those of every generator."""
-    if spec.name not in {each.name for each in (LENGTHS, *OPTIONS, SEED, BEGIN)}:
+    if spec.name not in {each.name for each in (LENGTHS, *OPTIONS, BEAMS, SEED, BEGIN)}:
         return spec.name
     return f"{spec.lengths_of}_{spec.name}" if spec.lengths_of else f"{spec.name}_given"
 
