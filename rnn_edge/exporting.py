@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rnn_edge.bundle import Bundle, refuse_foreign_folder, write_bundle
-from rnn_edge.contract import AxisLimits, Contract, Decoder, FrontEnd, GraphContract
+from rnn_edge.contract import (
+    AxisLimits,
+    Contract,
+    Decoder,
+    FrontEnd,
+    GraphContract,
+    LabelDecoder,
+)
 from rnn_edge.describing import MODEL_FILE, Description, describe, merge_limits
 from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.exported import Exported, graphs_of
@@ -83,6 +90,7 @@ def export(
         import_extra(package)
     from rnn_edge.capture import capture, evaluating
     from rnn_edge.capture.preparation import prepare
+    from rnn_edge.graphs.label_scores import require_logits
     from rnn_edge.verification.ragged_rows import are_rows_apart
 
     refuse_foreign_folder(Path(out_dir))
@@ -103,6 +111,8 @@ def export(
         captured, graph, session, parity = _capture_verified(
             partial(capture, module, args, kwargs, axes, output_names), module, description, place
         )
+        if isinstance(decoder, LabelDecoder):
+            require_logits(captured.model, graph, decoder, type(module).__name__)
         graph = replace(graph, axes=merge_limits(parity.limits, description.limits))
         graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
         original = (module, captured.arguments, parity.cases)

@@ -62,10 +62,11 @@ def put_hearing(
     if len(given) > 1:
         placed += (features.shortest + (given[1].clamp(min=1) - 1) * features.hop,)
         axes.append(("batch",))
+    heard = put_on_samples(features, module, len(given) > 1, decoder)
     if isinstance(decoder, CtcDecoder):
-        decoder = replace(decoder, stride=features.hop)
+        decoder = replace(decoder, stride=features.hop * heard.given.stride)
     return Hearing(
-        put_on_samples(features, module, len(given) > 1, decoder),
+        heard,
         placed,
         axes,
         {"sequence": AxisLimits(features.shortest)},

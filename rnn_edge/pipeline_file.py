@@ -5,8 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rnn_edge.contract import (
     AudioFrontEnd,
@@ -18,23 +21,31 @@ from rnn_edge.contract import (
     Decoder,
     FrontEnd,
     GraphContract,
+    LabelDecoder,
     NextCharacterDecoder,
     StatePair,
     TensorSpec,
 )
 from rnn_edge.describing import MODEL_FILE
-from rnn_edge.errors import ExportError, InputError
+from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.extras import import_extra
 from rnn_edge.folder import replace_file
+from rnn_edge.frame_counts import FrameCounts, find_frame_counts
 from rnn_edge.pipelining import PipelinePart, add_pipeline
 from rnn_edge.runtime import Session
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.pipeline import plain_front_end
 from rnn_edge.sound_features import SoundFeatures
 from rnn_edge.streaming import save_graph
+from rnn_edge.verification.tolerance import tolerance_for
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from rnn_edge.graphs.streaming import Stream
+
+# Steps of the sequences, beyond the least, that a file whose axes were put in order is tried with.
+_MORE, _SEED = (0, 1, 12), 37
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ def derive_pipeline(
     decoder: Decoder,
     lengths: str | None = None,
     axes: Mapping[str, str] | None = None,
+    states: Mapping[str, str] | None = None,
     portable: bool = False,
 ) -> PipelineFile:
     """Put ``front_end`` before and ``decoder`` behind any .onnx file, which stays as it is.
@@ -71,8 +83,9 @@ def derive_pipeline(
     Of ``SoundFeatures`` the file reads features, and the new one samples; of None it reads rows of
     numbers as they are. ``out`` is a folder or a file; left out, ``NAME.pipeline.onnx`` is written
     beside the source. ``lengths`` names the input that holds the steps of each row, ``axes`` says
-    which names of the file are "batch" and "sequence" (``{"N": "batch"}``), where it has others.
-    With ``portable`` texts are code points.
+    which names of the file are "batch" and "sequence" (``{"N": "batch"}``), where it has others;
+    lengths that have the axis of rows alone tell it too. ``states`` pairs inputs with outputs that
+    feed them: each row begins with zeros. With ``portable`` texts are code points.
 
     The answers are compared with those of front end, file and decoder in Python, one after the
     other. Raises InputError, ExportError with the reason where there is no such graph.
@@ -84,7 +97,7 @@ def derive_pipeline(
         )
     with tempfile.TemporaryDirectory() as staging:
         made = draft_pipeline(
-            source, Path(staging), front_end, decoder, lengths, axes or {}, portable
+            source, Path(staging), front_end, decoder, lengths, axes or {}, portable, states
         )
         path, graph = Path(source), made.part.graph
         if graph is None:
@@ -114,6 +127,8 @@ def draft_pipeline(
     ``states`` pairs inputs with the outputs that feed them in the next call.
     """
     onnx_ir = import_extra("onnx_ir")
+    from rnn_edge.graphs.label_scores import put_logits
+    from rnn_edge.graphs.pipelines.usual_form import put_in_usual_form
     from rnn_edge.graphs.sound_features import put_sound_features
 
     path = Path(source)
@@ -125,11 +140,19 @@ def draft_pipeline(
     model = onnx_ir.load(path)
     onnx_ir.external_data.load_to_model(model)
     graph = _with_states(_named(whole.contract, lengths, axes), states or {})
+    if isinstance(decoder, LabelDecoder):
+        scored = put_logits(model, graph, decoder)
+        model, graph = scored.model, scored.contract
     if isinstance(front_end, SoundFeatures):
-        blank = decoder.blank if isinstance(decoder, CtcDecoder) else None
-        heard = put_sound_features(model, graph, front_end, blank)
+        usual = put_in_usual_form(model, graph)
+        save_graph(model, graph, staging / MODEL_FILE)
+        made = _hold_against(Session(staging / MODEL_FILE, trusted=True), usual, staging)
+        blank = given = None
         if isinstance(decoder, CtcDecoder):
-            decoder = replace(decoder, stride=front_end.hop)
+            given = find_frame_counts(partial(_count, made)) or FrameCounts()
+            blank = decoder.blank
+            decoder = replace(decoder, stride=front_end.hop * given.stride)
+        heard = put_sound_features(usual.model, usual.contract, front_end, blank, given)
         model, graph = heard.model, heard.contract
         front_end = AudioFrontEnd(front_end.rate, front_end.text)
     elif front_end is None:
@@ -143,6 +166,47 @@ def draft_pipeline(
     session = Session(staging / MODEL_FILE, trusted=True)
     part = add_pipeline(model, contract, session, portable)
     return PipelineDraft(model, contract, session, part)
+
+
+def _hold_against(whole: Session, usual: Stream, staging: Path) -> Session:
+    """That of ``usual``. Raises VerificationError where it does not answer as ``whole``."""
+    path = staging / "usual.onnx"
+    save_graph(usual.model, usual.contract, path)
+    made = Session(path, trusted=True)
+    graph = whole.contract
+    one, other = Layout.of(graph), Layout.of(usual.contract)
+    random = np.random.default_rng(_SEED)
+    least = max(1, graph.axes.get(one.sequence or "", AxisLimits()).minimum)
+    fixed = [dim for dim in other.data.dims[2:] if isinstance(dim, int)]
+    for more in _MORE:
+        rows = [random.normal(0, 1, (least + more, *fixed)).astype(one.data.dtype)]
+        try:
+            (right,) = one.run(whole, rows, 0)
+        except InputError:
+            continue  # fewer steps than it takes
+        (found,) = other.run(made, rows, 0)
+        largest = float(np.max(np.abs(right), initial=1.0))
+        allowed = tolerance_for(float(np.finfo(right.dtype).eps) * largest, right.dtype.name)
+        if found.shape != right.shape or not np.max(np.abs(found - right), initial=0) <= allowed:
+            raise VerificationError(
+                f"the file with its axes in order must answer as before, it does not for "
+                f"{least + more} steps. Nothing that is wrong is to be shipped: report the file."
+            )
+    return made
+
+
+def _count(session: Session, frames: int) -> int | None:
+    """Frames of the first output for ``frames`` of features; None where it takes no so many."""
+    layout = Layout.of(session.contract)
+    sizes = [dim for dim in layout.data.dims[2:] if isinstance(dim, int)]
+    feed = {layout.data.name: np.zeros((1, frames, *sizes), layout.data.dtype)}
+    if layout.lengths is not None:
+        feed[layout.lengths.name] = np.array([frames], layout.lengths.dtype)
+    try:
+        found = session.run(feed)[session.contract.outputs.index(layout.output)]
+    except InputError:
+        return None
+    return found.shape[1] if found.ndim == 3 else None
 
 
 def _with_states(graph: GraphContract, states: Mapping[str, str]) -> GraphContract:
@@ -169,12 +233,30 @@ def _bounded(graph: GraphContract, front_end: FrontEnd) -> Iterator[TensorSpec]:
         yield replace(spec, minimum=bounds[0], maximum=bounds[1]) if spec == data else spec
 
 
+def _guessed(contract: GraphContract, lengths: str | None) -> dict[str, str]:
+    """Lengths have the axis of rows alone: what else has no fixed size, beside it, is time."""
+    if lengths is None:
+        return {}
+    rows = contract.input(lengths).dims[:1]
+    beside = {
+        dim
+        for spec in contract.inputs
+        if spec.name not in (lengths, *contract.state_inputs) and set(rows) <= set(spec.dims)
+        for dim in spec.dims
+        if isinstance(dim, str) and dim not in rows
+    }
+    if len(beside) != 1 or not isinstance(rows[0], str):
+        return {}
+    return {rows[0]: "batch", beside.pop(): "sequence"}
+
+
 def _named(contract: GraphContract, lengths: str | None, axes: Mapping[str, str]) -> GraphContract:
     """``contract`` with its axes named as ours are, and the input of lengths known."""
     if lengths is not None:
         contract.input(lengths)
     specs = (*contract.inputs, *contract.outputs)
     names = {dim for spec in specs for dim in spec.dims if isinstance(dim, str)}
+    axes = axes or _guessed(contract, lengths)
     unknown = sorted(set(axes) - names)
     if unknown:
         raise InputError(

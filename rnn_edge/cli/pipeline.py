@@ -30,8 +30,7 @@ from rnn_edge.cli.source_options import State, surroundings_options
     "states",
     type=State(),
     multiple=True,
-    help="With --bundle: an input and the output that feeds it in the next call, as h=h_n. Once "
-    "per state.",
+    help="An input and the output that feeds it in the next call, as h=h_n. Once per state.",
 )
 @click.option(
     "--portable",
@@ -83,11 +82,8 @@ def pipeline(
     if file.exists():
         say(f"Putting front end and decoder around {file} and comparing the answers ...")
     options: dict[str, Any] = {"front_end": before, "decoder": said, "lengths": lengths}
-    options |= {"axes": dict(axes), "portable": portable}
-    if states and not bundle:
-        raise click.UsageError("--state goes with --bundle; give it too.")
+    options |= {"axes": dict(axes), "states": dict(states), "portable": portable}
     if bundle:
-        options["states"] = dict(states)
         _write_bundle(file, output or Path("exported") / file.stem, options, as_json)
         return
     from rnn_edge.pipeline_file import derive_pipeline

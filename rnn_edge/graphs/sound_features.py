@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from rnn_edge.contract import AxisLimits, GraphContract, TensorSpec
 from rnn_edge.errors import ExportError
+from rnn_edge.frame_counts import FrameCounts
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
 from rnn_edge.sound_features import NEVER, SoundFeatures
@@ -19,14 +20,19 @@ _OLDEST = 13
 
 
 def put_sound_features(
-    model: ir.Model, contract: GraphContract, features: SoundFeatures, blank: int | None = None
+    model: ir.Model,
+    contract: GraphContract,
+    features: SoundFeatures,
+    blank: int | None = None,
+    given: FrameCounts | None = None,
 ) -> Stream:
     """``model`` behind ``features``: samples [batch, sequence] in; it stays as it is.
 
     ``contract`` must take float32[batch, frames, features.width], and maybe the frames of each row,
     for which the new graph takes the samples of each; what stands behind them changes nothing.
     ``blank`` is the label of a model that gives log-probabilities [batch, frames, labels]: behind
-    its end a row says that for certain. Raises ExportError.
+    its end a row says that for certain. ``given`` are the frames that it gives for those of the
+    features. Raises ExportError.
     """
     data, lengths = _require(contract, features)
     version = model.graph.opset_imports.get("", 0)
@@ -50,14 +56,17 @@ def put_sound_features(
         counted = writer.op("Cast", sizes, to=int(ir.DataType.INT64))
         frames = _frames(writer, counted, features)
         feed[lengths.name] = writer.op("Cast", frames, to=int(kind))
-        feed[data.name] = write_features(writer, _masked(writer, samples, counted), features)
+        heard = write_features(writer, _masked(writer, samples, counted), features)
+        # As features of several sounds are padded, so that convolutions see what they have seen.
+        feed[data.name] = _masked(writer, heard, frames, 2)
     else:
         made.inputs.append(samples)
         feed[data.name] = write_features(writer, samples, features)
     found = writer.call(Stream(model, contract), feed)
     if blank is not None and lengths is not None:
         first = contract.outputs[0]
-        found[first.name] = _silent(writer, found[first.name], frames, first, blank)
+        heard = _given_frames(writer, frames, given or FrameCounts())
+        found[first.name] = _silent(writer, found[first.name], heard, first, blank)
     made.extend(writer.nodes)
     old = {data.dims[0]: _BATCH, data.dims[1]: _FRAMES}
     outputs = []
@@ -112,10 +121,23 @@ def _frames(writer: Writer, lengths: ir.Value, features: SoundFeatures) -> ir.Va
     return writer.op("Add", hops, writer.constant(1))
 
 
-def _masked(writer: Writer, samples: ir.Value, lengths: ir.Value) -> ir.Value:
-    """``samples`` with zeros behind the end of each row."""
-    inside = _inside(writer, samples, lengths)
-    return writer.op("Where", inside, samples, writer.constant(0, np.float32))
+def _given_frames(writer: Writer, frames: ir.Value, given: FrameCounts) -> ir.Value:
+    """int64[batch] frames of answers of int64[batch] frames of features."""
+    if given == FrameCounts():
+        return frames
+    # A division of what is negative would be rounded up.
+    more = -(min(0, 1 - given.first) // given.stride)
+    behind = writer.op("Add", frames, writer.constant(more * given.stride - given.first))
+    strides = writer.op("Div", behind, writer.constant(given.stride))
+    return writer.op("Add", strides, writer.constant(given.frames - more))
+
+
+def _masked(writer: Writer, rows: ir.Value, lengths: ir.Value, *more: int) -> ir.Value:
+    """``rows`` with zeros behind the end of each; ``more`` are their axes beyond time."""
+    inside = _inside(writer, rows, lengths)
+    if more:
+        inside = writer.op("Unsqueeze", inside, writer.constant(more))
+    return writer.op("Where", inside, rows, writer.constant(0, np.float32))
 
 
 def _inside(writer: Writer, rows: ir.Value, lengths: ir.Value) -> ir.Value:

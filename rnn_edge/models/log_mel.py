@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnn_edge.contract import CtcDecoder, Decoder
+from rnn_edge.frame_counts import FrameCounts, find_frame_counts
 from rnn_edge.sound_features import NEVER, SoundFeatures
 
 
@@ -61,7 +62,7 @@ class OnSamples(nn.Module):
 
     With ``reads_lengths`` False, ``module`` takes features alone. ``blank`` is the label of a
     module that gives log-probabilities [batch, frames, labels]: behind its end a row says that for
-    certain.
+    certain. ``given`` are the frames that it gives for those of the features.
     """
 
     def __init__(
@@ -70,10 +71,11 @@ class OnSamples(nn.Module):
         module: nn.Module,
         reads_lengths: bool,
         blank: int | None = None,
+        given: FrameCounts | None = None,
     ) -> None:
         super().__init__()
         self.features, self.module, self.reads_lengths = features, module, reads_lengths
-        self.blank = blank
+        self.blank, self.given = blank, given or FrameCounts()
 
     def forward(self, samples: Tensor, lengths: Tensor | None = None) -> object:
         """samples: float32[batch, sequence] from -1 to 1, lengths: int64[batch].
@@ -85,14 +87,19 @@ class OnSamples(nn.Module):
         places = torch.arange(samples.shape[1], device=samples.device)
         samples = samples.masked_fill(places >= lengths.unsqueeze(1), 0.0)
         counts = self.features.frame_counts(lengths)
-        found = self.module(self.features(samples), counts)
+        features = self.features(samples)
+        places = torch.arange(features.shape[1], device=samples.device)
+        # As features of several sounds are padded, so that convolutions see what they have seen.
+        features = features * (places < counts.unsqueeze(1)).unsqueeze(2)
+        found = self.module(features, counts)
         if self.blank is None:
             return found
         first, *rest = found if isinstance(found, tuple) else (found,)
         places = torch.arange(first.shape[1], device=samples.device)
         labels = torch.arange(first.shape[2], device=samples.device)
         silence = torch.where(labels == self.blank, 0.0, NEVER)
-        first = torch.where((places < counts.unsqueeze(1)).unsqueeze(2), first, silence)
+        inside = places < self.given.of(counts).unsqueeze(1)
+        first = torch.where(inside.unsqueeze(2), first, silence)
         return (first, *rest) if rest else first
 
 
@@ -100,5 +107,25 @@ def put_on_samples(
     features: SoundFeatures, module: nn.Module, reads_lengths: bool, decoder: Decoder | None
 ) -> OnSamples:
     """``module`` behind ``features``; ``decoder`` reads what it gives."""
-    blank = decoder.blank if isinstance(decoder, CtcDecoder) and reads_lengths else None
-    return OnSamples(SoundFeaturesModule(features), module, reads_lengths, blank)
+    before = SoundFeaturesModule(features)
+    if not isinstance(decoder, CtcDecoder):
+        return OnSamples(before, module, reads_lengths)
+    given = find_frame_counts(lambda frames: _count(module, frames, features.width, reads_lengths))
+    blank = decoder.blank if reads_lengths else None
+    return OnSamples(before, module, reads_lengths, blank, given)
+
+
+def _count(module: nn.Module, frames: int, width: int, reads_lengths: bool) -> int | None:
+    """Frames that ``module`` gives for ``frames`` of features; None where it takes no so many."""
+    lengths = (torch.tensor([frames]),) if reads_lengths else ()
+    trained = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            found = module(torch.zeros(1, frames, width), *lengths)
+    except Exception:  # noqa: BLE001 (forward() is the user's: it may raise anything)
+        return None
+    finally:
+        module.train(trained)
+    first = found[0] if isinstance(found, tuple | list) else found
+    return first.shape[1] if isinstance(first, Tensor) and first.dim() == 3 else None

@@ -106,12 +106,16 @@ class Layout:
         data = np.full(shape, padding, np.dtype(self.data.dtype))
         for row, member in enumerate(members):
             data[row, : len(member)] = member
-        if data.ndim == len(self.data.dims) + 1 and data.shape[-1] == 1:
+        rank = len(self.data.dims) + (self.batch is None)
+        if data.ndim == rank + 1 and data.shape[-1] == 1:
             data = data[..., 0]
+        dims: list[int | str | None] = list(self.data.dims)
         if self.batch is None:
             data = data[0]
-        else:
-            data = np.moveaxis(data, 0, self.data.dims.index(self.batch))
+        axes = [axis for axis in (self.batch, self.sequence) if axis is not None]
+        # An axis of time without a name is the second.
+        places = [dims.index(axis) for axis in axes if axis in dims]
+        data = np.moveaxis(data, range(len(places)), places)
         inputs = {self.data.name: data}
         if self.lengths is not None:
             counts = [len(member) for member in members]

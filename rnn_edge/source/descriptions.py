@@ -13,12 +13,13 @@ from rnn_edge.contract import (
     NextCharacterDecoder,
     TagDecoder,
     TextDecoder,
+    ValueDecoder,
 )
 from rnn_edge.errors import InputError
 from rnn_edge.sound_features import BYTES, SoundFeatures, read_sound_features
 from rnn_edge.text_file import read_text
 
-DECODERS = ("labels", "tags", "ctc", "text", "next-character")
+DECODERS = ("labels", "values", "tags", "ctc", "text", "next-character")
 PADDING, UNKNOWN, BLANK, END = "<pad>", "<unk>", "<blank>", "<end>"
 # Characters that a line cannot hold, or that would not be seen in it.
 _ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\s": " ", "\\\\": "\\"}
@@ -68,6 +69,8 @@ def read_decoder(kind: str | None, labels: Path | None, front_end: object) -> De
     names = read_entries(labels)
     if kind == "tags":
         return TagDecoder(names)
+    if kind == "values":
+        return ValueDecoder(names)
     if kind == "ctc":
         blank = names.index(BLANK) if BLANK in names else 0
         return CtcDecoder((*names[:blank], "", *names[blank + 1 :]), blank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from rnn_edge.contract import (
     LabelDecoder,
     NextCharacterDecoder,
     TextDecoder,
+    ValueDecoder,
 )
 from rnn_edge.errors import InputError, VerificationError
 from rnn_edge.models.log_mel import LogMel, Mfcc, SoundFeaturesModule
@@ -57,6 +59,19 @@ class Spelled(Heard):
 
     def forward(self, x, lengths):
         return self.head(self.core(x)[0]).log_softmax(2) + 0 * lengths.view(-1, 1, 1)
+
+class Halved(Heard):
+    def __init__(self):
+        super().__init__(4)
+        self.near = nn.Conv1d(5, 4, 3, stride=2, padding=1)
+
+    def forward(self, x, lengths):
+        rows = self.near(x.transpose(1, 2)).transpose(1, 2)
+        return self.head(self.core(rows)[0]).log_softmax(2) + 0 * lengths.view(-1, 1, 1)
+
+class Likely(Heard):
+    def forward(self, x, lengths):
+        return super().forward(x, lengths).softmax(-1)
 
 class Read(nn.Module):
     def __init__(self, size=6):
@@ -188,12 +203,15 @@ def test_objects_say_what_options_say(place: Path) -> None:
             rnn_edge.export(load("Each"), given, "other", axes=rows, front_end=features)
 
 
-def test_what_is_heard_does_not_depend_on_other_sounds(place: Path) -> None:
+@pytest.mark.parametrize(("name", "stride"), [("Spelled", 80), ("Halved", 160)])
+def test_what_is_heard_does_not_depend_on_other_sounds(place: Path, name: str, stride: int) -> None:
     shape = ["--input", "x:float32[batch,sequence,5]", "--input", "lengths:int64[batch]"]
     front_end = "mfcc:8000,n_mfcc=5,n_mels=6,window=200,hop=80"
     names = ["--front-end", front_end, "--labels", "labels.txt", "--decoder", "ctc"]
-    bundle = export("net.py:Spelled", *shape, *names)
-    module, random = load("Spelled"), np.random.default_rng(1)
+    bundle = export(f"net.py:{name}", *shape, *names)
+    module, random = load(name), np.random.default_rng(1)
+    assert isinstance(bundle.contract.decoder, CtcDecoder)
+    assert bundle.contract.decoder.stride == stride
     sounds = [random.normal(0, 0.2, n).astype(np.float32) for n in (200, 8000, 931)]
     session = rnn_edge.Session(bundle, graph="pipeline")
     found = session.run_named(
@@ -278,6 +296,22 @@ def test_a_language_model_of_too_few_ids_has_no_texts(place: Path) -> None:
     result = CliRunner().invoke(program, ["export", "few.py:Few", *shape, *how])
     assert result.exit_code == 0, result.output
     assert "No pipeline.onnx: a language model of bytes must read ids up to 255" in result.output
+
+
+def test_labels_fit_what_a_module_gives(place: Path) -> None:
+    shape = ["--input", "x:float32[batch,sequence,6]", "--input", "lengths:int64[batch]"]
+    Path("two.txt").write_text("no\nyes\n")
+    for name, labels, told in (
+        ("Likely", "labels.txt", r"is of Softmax already: .* at net.py:\d+"),
+        ("Heard", "two.txt", "as many as the numbers on the last axis of output: float32"),
+    ):
+        command = ["export", f"net.py:{name}", *shape, "--labels", labels, "-o", "odd"]
+        result = CliRunner().invoke(program, command)
+        assert result.exit_code == 1
+        assert re.search(told, result.output)
+        assert not Path("odd").exists()
+    values = read_decoder("values", Path("two.txt"), None)
+    assert values == ValueDecoder(("no", "yes"))
 
 
 def test_files_name_vocabularies_and_decoders(place: Path) -> None:

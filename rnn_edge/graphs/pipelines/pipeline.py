@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -18,7 +19,7 @@ from rnn_edge.contract import (
     NextCharacterDecoder,
     TensorSpec,
 )
-from rnn_edge.errors import ExportError, InputError
+from rnn_edge.errors import ExportError
 from rnn_edge.graphs.pipelines.answers import ANSWERS, Found
 from rnn_edge.graphs.pipelines.generation import (
     batch_limits,
@@ -37,17 +38,13 @@ from rnn_edge.graphs.pipelines.rows import (
     whole_rows,
 )
 from rnn_edge.graphs.pipelines.strings import ML, ML_OPSET, ORT, ORT_OPSET
+from rnn_edge.graphs.pipelines.usual_form import OPSET, put_in_usual_form, renew
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.decoders import find_chances
 
 PIPELINE_FILE = "pipeline.onnx"
-# Has StringConcat.
-_OPSET = 20
-# What a model of these versions means is the same in version 20, but for these operators.
-_OPSETS = range(18, _OPSET + 1)
-_CHANGED = {"DFT", "GridSample"}
 _BATCH = "batch"
 
 
@@ -67,10 +64,11 @@ def derive_pipeline(
     """
     if generator is not None:
         return _derive_generator(generator, contract, portable)
-    graph = contract.graphs["model"]
-    front_end, decoder, layout = _require(contract)
-    _require_opset(model)
-    made = ir.Graph([], [], nodes=[], opset_imports={"": _OPSET}, name="pipeline")
+    front_end, decoder = _around(contract)
+    usual = put_in_usual_form(model, contract.graphs["model"])
+    model, graph = usual.model, usual.contract
+    layout = _require(graph, front_end)
+    made = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="pipeline")
     writer = Writer(Weights(made))
     inputs = _declare_inputs(layout, front_end, portable)
     values = {spec.name: _declared(spec) for spec in inputs}
@@ -104,8 +102,8 @@ def _derive_generator(generator: Stream, contract: Contract, portable: bool) -> 
             "a language model must have a vocabulary of characters, or read bytes, to take texts, "
             "it has none. Give it ids."
         )
-    _require_opset(generator.model)
-    made = ir.Graph([], [], nodes=[], opset_imports={"": _OPSET}, name="pipeline")
+    generator = replace(generator, model=renew(generator.model))
+    made = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="pipeline")
     writer = Writer(Weights(made))
     inputs = generator_inputs(generator.contract, front_end, portable)
     values = {spec.name: _declared(spec) for spec in inputs}
@@ -127,51 +125,39 @@ def _complete(
 ) -> ir.Model:
     made.extend(writer.nodes)
     made.outputs.extend(value for _, value in outputs)
-    made.opset_imports.update(_domains(made))
+    made.opset_imports.update(_imports(made, original))
     result = ir.Model(made, ir_version=original.ir_version)
     name_apart(result)
     return result
 
 
-def _require(contract: Contract) -> tuple[FrontEnd, Decoder, Layout]:
-    graph = contract.graphs["model"]
+def _around(contract: Contract) -> tuple[FrontEnd, Decoder]:
     if contract.front_end is None or type(contract.decoder) not in ANSWERS:
         missing = "front end" if contract.front_end is None else "decoder of such a kind"
         raise ExportError(
             "a pipeline needs a front end and a decoder of labels, values, tags, or text, "
             f"there is no {missing}. Name both, or call the model itself."
         )
-    try:
-        layout = Layout.of(graph)
-    except InputError as error:
-        raise ExportError(str(error)) from None
     assert contract.decoder is not None
+    return contract.front_end, contract.decoder
+
+
+def _require(graph: GraphContract, front_end: FrontEnd) -> Layout:
+    layout = Layout.of(graph)
     dims = layout.data.dims
-    rows_first = dims[:1] == layout.output.dims[:1] == (_BATCH,) and len(dims) > 1
-    fits = rows_first and not graph.states
+    fits = len(dims) > 1
     if layout.lengths is not None:
         fixed = all(isinstance(dim, int) for dim in dims[2:])
         fits = fits and dims[1:2] == (layout.sequence,) and fixed
-    elif isinstance(contract.front_end, CharacterFrontEnd | ByteFrontEnd):
+    elif isinstance(front_end, CharacterFrontEnd | ByteFrontEnd):
         fits = fits and dims[1:] == (layout.sequence,)
     if not fits:
         raise ExportError(
-            "a pipeline needs a model that takes [batch, sequence, ...] and maybe lengths, without "
-            f"states, it takes {', '.join(map(str, graph.inputs))} and gives "
-            f"{layout.output}. Call the model itself."
+            "a pipeline needs a model that takes [batch, sequence, ...] and maybe lengths, the "
+            f"sequence of any length, it takes {', '.join(map(str, graph.inputs))} and gives "
+            f"{layout.output}. Name its axes, or call the model itself."
         )
-    return contract.front_end, contract.decoder, layout
-
-
-def _require_opset(model: ir.Model) -> None:
-    version = model.graph.opset_imports.get("")
-    changed = sorted({node.op_type for node in model.graph.all_nodes()} & _CHANGED)
-    if version not in _OPSETS or (changed and version != _OPSET):
-        found = f"{', '.join(changed)} of opset {version}" if changed else f"opset {version}"
-        raise ExportError(
-            f"a model in a pipeline must be of opset {_OPSETS[0]} to {_OPSETS[-1]}, whose "
-            f"operators mean the same, got {found}. Convert it with onnx.version_converter."
-        )
+    return layout
 
 
 def _declare_inputs(layout: Layout, front_end: FrontEnd, portable: bool) -> list[TensorSpec]:
@@ -272,9 +258,12 @@ def _outputs(
     return found
 
 
-def _domains(graph: ir.Graph) -> Mapping[str, int]:
-    used = {node.domain for node in graph.all_nodes()}
-    return {name: version for name, version in ((ML, ML_OPSET), (ORT, ORT_OPSET)) if name in used}
+def _imports(graph: ir.Graph, original: ir.Model) -> Mapping[str, int]:
+    """Versions of the operators of ``graph``, the model's own where these are newer."""
+    least = {"": OPSET, ML: ML_OPSET, ORT: ORT_OPSET}
+    own = original.graph.opset_imports
+    used = {"", *(node.domain for node in graph.all_nodes())}
+    return {name: max(least.get(name, 1), own.get(name, 1)) for name in sorted(used)}
 
 
 def _declared(spec: TensorSpec) -> ir.Value:
