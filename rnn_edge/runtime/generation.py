@@ -21,6 +21,11 @@ MOST_CHARACTERS_A_RUN = 256
 # A reader sees the text grow; a run of the whole loop for each of so many costs nothing more.
 CHARACTERS_A_PIECE = 16
 _SEEDS = 2**31 - 2
+# What the graphs take: int64.
+_MOST = 2**63 - 1
+_WHOLE = "0 or more, below 2**63"
+# As in the graphs: the likeliest is always left.
+_LEAST_SHARE = 1e-9
 
 TextFrontEnd = CharacterFrontEnd | ByteFrontEnd
 
@@ -29,8 +34,8 @@ TextFrontEnd = CharacterFrontEnd | ByteFrontEnd
 class Sampling:
     """How to choose characters: ``temperature`` 0 always takes the likeliest one.
 
-    ``top_k`` leaves only that many of the likeliest, ``top_p`` those of the likeliest that together
-    have at least this probability; a ``seed`` gives the same text again.
+    ``top_k`` leaves only that many of the likeliest (0 or none: all), ``top_p`` those of the
+    likeliest that together have at least this probability; a ``seed`` gives the same text again.
     """
 
     length: int = 200
@@ -46,9 +51,9 @@ class Sampling:
                 for name, value, must, right in (
                     ("length", self.length, "at least 1", self.length >= 1),
                     ("temperature", self.temperature, "0 or more", 0 <= self.temperature < np.inf),
-                    ("top_k", self.top_k, "at least 1", self.top_k is None or self.top_k >= 1),
-                    ("top_p", self.top_p, "above 0 and at most 1", 0 < self.top_p <= 1),
-                    ("seed", self.seed, "0 or more", self.seed is None or self.seed >= 0),
+                    ("top_k", self.top_k, _WHOLE, 0 <= (self.top_k or 0) <= _MOST),
+                    ("top_p", self.top_p, "from 0 to 1", 0 <= self.top_p <= 1),
+                    ("seed", self.seed, _WHOLE, 0 <= (self.seed or 0) <= _MOST),
                 )
                 if not right
             ),
@@ -65,10 +70,10 @@ def generate(
     prompt: str | None,
     sampling: Sampling,
 ) -> Iterator[str]:
-    """Yield ``sampling.length`` characters that follow ``prompt`` (None: the start of a line).
+    """Yield ``sampling.length`` characters that follow ``prompt`` (none: the start of a line).
 
-    Characters that the model does not know are read as unknown. Raises InputError for an empty
-    prompt, ContractError for a graph that does not give one logit for each vocabulary entry.
+    Characters that the model does not know are read as unknown. Raises ContractError for a graph
+    that does not give one logit for each vocabulary entry.
     """
     ids = _prompt_ids(front_end, decoder, prompt)
     # A plain generator function would check only when the first character is asked for.
@@ -98,7 +103,7 @@ def write_texts(
     ids = _prompt_ids(front_end, decoder, prompt)
     if isinstance(front_end, ByteFrontEnd):
         return _byte_pieces(session, front_end, ids, sampling)
-    if prompt is None:
+    if not prompt:
         prompt = front_end.vocabulary[ids[0]]
     return _text_pieces(session, prompt, sampling)
 
@@ -182,12 +187,12 @@ def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) 
         return int(logits.argmax())
     scaled = (logits - logits.max()) / sampling.temperature
     order = np.argsort(-scaled, kind="stable")
-    if sampling.top_k is not None and sampling.top_k < len(scaled):
+    if sampling.top_k and sampling.top_k < len(scaled):
         scaled[order[sampling.top_k :]] = -np.inf
     if sampling.top_p < 1:
         likelihoods = softmax(scaled)[order]
         before = np.cumsum(likelihoods) - likelihoods
-        scaled[order[before >= sampling.top_p]] = -np.inf
+        scaled[order[before >= max(sampling.top_p, _LEAST_SHARE)]] = -np.inf
     sums = np.cumsum(softmax(scaled))
     place = int(np.searchsorted(sums, random.random() * sums[-1], side="right"))
     return min(place, len(sums) - 1)
@@ -257,8 +262,8 @@ class _Reader:
 def _prompt_ids(
     front_end: TextFrontEnd, decoder: NextCharacterDecoder, prompt: str | None
 ) -> list[int]:
-    """What the model reads of ``prompt``; None is what stands before a line. Raises InputError."""
-    if prompt is not None:
+    """What the model reads of ``prompt``; an empty one, or None, is what stands before a line."""
+    if prompt:
         return [int(place) for place in text_ids(front_end, prompt, "prompt")]
     if isinstance(front_end, ByteFrontEnd):
         return [front_end.offset + ord("\n")]

@@ -67,6 +67,8 @@ def check_generation(program: Path, bundle: Bundle) -> None:
     greedy = continued("0", "1")
     assert greedy == programs.greedy_text(bundle, "The ", 30) + "\n"
     assert continued("0.8", "3") == programs.drawn_text(bundle, "The ", 30) + "\n" != greedy
+    largest = str(2**63 - 1)
+    assert continued("1e-45", largest) == greedy
     right = ["9", "0.5", "5", "1", "7"]
     wrong = ("1e3", "warm", "2.5", "1,0", "")
     for place, text in enumerate(wrong):
@@ -82,6 +84,9 @@ def check_raw(program: Path, bundle: Bundle, place: Path) -> None:
     programs.refuses_a_tampered_pipeline([program, "self-test", "bundle"], folder)
     ours, theirs = programs.write_raw(bundle, place)
     programs.check_raw(call(program, "run", theirs, "bundle", cwd=folder).stdout, bundle, ours)
+    for other in programs.other_forms(theirs):
+        same = other if other.suffix == ".wav" else ours
+        programs.check_raw(call(program, "run", other, "bundle", cwd=folder).stdout, bundle, same)
     if theirs.suffix != ".txt":
         theirs.write_bytes(theirs.read_bytes()[:40])
         assert " must " in call(program, "run", theirs, "bundle", cwd=folder, fails=True).stderr

@@ -77,6 +77,25 @@ def write_raw(bundle: Bundle, folder: Path) -> tuple[Path, Path]:
     return ours, theirs
 
 
+def other_forms(path: Path) -> list[Path]:
+    """The same sound as ``path``, or picture with other blanks in its head, beside it."""
+    if path.suffix == ".wav":
+        import soundfile
+
+        samples, rate = soundfile.read(path)
+        forms = (("PCM_U8", "WAV"), ("PCM_24", "WAVEX"), ("PCM_32", "WAV"), ("FLOAT", "WAVEX"))
+        found = [path.with_name(f"{form}.wav") for form, _ in (*forms, ("DOUBLE", ""))]
+        for other, (form, container) in zip(found, (*forms, ("DOUBLE", "WAV")), strict=True):
+            soundfile.write(other, samples, rate, subtype=form, format=container)
+        return found
+    if path.suffix not in (".pgm", ".ppm"):
+        return []
+    magic, size, rest = path.read_bytes().split(b"\n", 2)
+    other = path.with_stem("other")
+    other.write_bytes(magic + b"# 1 2\n#\n " + size.replace(b" ", b"\t#\r\n\n ") + b"\n" + rest)
+    return [other]
+
+
 def check_raw(output: str, bundle: Bundle, ours: Path) -> None:
     """``output``, a line of JSON, is what `rnn-edge run` says of the file ``ours``."""
     told = json.loads(output)

@@ -17,6 +17,8 @@ from toolchain import HOSTS, call, need
 import rnn_edge
 from rnn_edge.bundle import Bundle
 from rnn_edge.integration import integrate
+from rnn_edge.runtime.generation import Sampling
+from rnn_edge.runtime.pipeline import Pipeline
 
 BundleOf = Callable[[str], Bundle]
 NODE = ("node", "main.js")
@@ -53,6 +55,9 @@ def test_raw_files_are_answered_as_by_python(
     programs.refuses_a_tampered_pipeline([*NODE, "self-test"], folder)
     ours, theirs = programs.write_raw(bundle, tmp_path)
     programs.check_raw(call(*NODE, "run", theirs, cwd=folder).stdout, bundle, ours)
+    for other in programs.other_forms(theirs):
+        same = other if other.suffix == ".wav" else ours
+        programs.check_raw(call(*NODE, "run", other, cwd=folder).stdout, bundle, same)
     if theirs.suffix != ".txt":
         theirs.write_bytes(theirs.read_bytes()[:40])
         assert " must " in call(*NODE, "run", theirs, cwd=folder, fails=True).stderr
@@ -88,6 +93,15 @@ def test_generation_writes_what_python_writes_of_a_seed(
     assert greedy == programs.greedy_text(bundle, "The ", 30) + "\n"
     drawn = call(*base, *("--seed", "3", "--top-k", "5", "--temperature", "0.8"), cwd=folder).stdout
     assert drawn == programs.drawn_text(bundle, "The ", 30) + "\n" != greedy
+    how = Sampling(length=30, seed=2**63 - 1, top_p=0.9)
+    first = "".join(Pipeline(bundle).generate("", how))
+    options = ("--length=30", f"--seed={2**63 - 1}", "--top-p=0.9")
+    assert call(*NODE, "generate", *options, cwd=folder).stdout == first + "\n"
+    wrong = ("length=2.5", "length=20.5", "temperature=warm", "top-p=", "seed=1e3", f"seed={2**63}")
+    for option in wrong:
+        told = call(*base, f"--{option}", cwd=folder, fails=True)
+        assert " must be " in told.stderr
+        assert told.stdout == ""
 
 
 SCRIPT = """

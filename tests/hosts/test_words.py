@@ -104,6 +104,8 @@ def writer(bundle_of: BundleOf, tmp_path_factory: pytest.TempPathFactory) -> Pat
         Sampling(60, temperature=0.0, seed=1),
         Sampling(60, temperature=0.8, seed=0),
         Sampling(60, temperature=1.0, seed=2**31 - 3),
+        Sampling(60, temperature=1.0, seed=2**31 + 8),
+        Sampling(60, temperature=1.0, seed=2**63 - 1),
         Sampling(60, temperature=1.5, top_k=5, seed=3),
         Sampling(60, temperature=1.0, top_p=0.6, seed=4),
         Sampling(60, temperature=2.0, top_k=9, top_p=0.8, seed=5),

@@ -63,9 +63,8 @@ def test_characters_come_one_by_one(model):
     assert [len(character) for character in first] == [1, 1, 1]
 
 
-def test_an_empty_prompt_is_refused_at_once(model):
-    with pytest.raises(InputError, match="prompt must hold at least one character"):
-        model.generate("", Sampling())
+def test_an_empty_prompt_starts_a_line(model):
+    assert "".join(model.generate("", Sampling(6, temperature=0))) == greedy([2], 6)
 
 
 def test_a_bundle_that_is_no_language_model_generates_nothing(text_bundle):
@@ -79,8 +78,10 @@ def test_a_bundle_that_is_no_language_model_generates_nothing(text_bundle):
         ({"length": 0}, "length must be at least 1, got 0"),
         ({"temperature": -0.1}, "temperature must be 0 or more, got -0.1"),
         ({"temperature": float("nan")}, "temperature must be 0 or more, got nan"),
-        ({"top_k": 0}, "top_k must be at least 1, got 0"),
-        ({"seed": -1}, "seed must be 0 or more, got -1"),
+        ({"top_k": -1}, r"top_k must be 0 or more, below 2\*\*63, got -1"),
+        ({"top_p": 1.1}, "top_p must be from 0 to 1, got 1.1"),
+        ({"seed": -1}, r"seed must be 0 or more, below 2\*\*63, got -1"),
+        ({"seed": 2**63}, "seed must be 0 or more, .* got 9223372036854775808"),
     ],
 )
 def test_sampling_that_makes_no_sense_is_refused(wrong, message):
@@ -110,6 +111,11 @@ def test_temperature_sharpens_as_a_power_of_the_probabilities():
 def test_top_k_leaves_only_the_likeliest():
     np.testing.assert_allclose(shares(Sampling(top_k=2)), [0.625, 0.375, 0.0, 0.0], atol=0.012)
     assert shares(Sampling(top_k=1), 100)[0] == 1
+    np.testing.assert_array_equal(shares(Sampling(top_k=0), 100), shares(Sampling(), 100))
+
+
+def test_a_share_of_nothing_leaves_the_likeliest():
+    assert shares(Sampling(top_p=0.0), 100)[0] == 1
 
 
 def test_a_tiny_temperature_does_not_overflow():

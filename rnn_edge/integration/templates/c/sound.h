@@ -7,7 +7,7 @@
 extern "C" {
 #endif
 
-/* A WAV file of 16-bit integers or 32-bit floats, `rate` samples a second; several channels are
+/* A WAV file of integers or floats, `rate` samples a second; several channels are
  * mixed down to one. The samples are to be freed. */
 float *read_sound(const char *content, size_t size, uint32_t rate, size_t *count, model_error *error);
 

@@ -9,14 +9,18 @@ const PIECE = 16;
  * Yields the `length` characters that follow `prompt` (of a model of bytes, those of so many bytes);
  * an empty one starts a line. `temperature` 0
  * takes the likeliest one always; `topK` leaves only that many of the likeliest, `topP` those that
- * have this share together; a `seed` gives the same text in every program of this bundle.
+ * have this share together; a `seed`, a BigInt above 2 ** 53, gives the same text in every program
+ * of this bundle.
  */
 export async function* generate(
   model, prompt, { length = 200, temperature = 1, topK = 0, topP = 1, seed = Date.now() } = {},
 ) {
-  if (!(length >= 1)) throw new ModelError(`length must be at least 1, got ${length}.`);
+  if (!Number.isSafeInteger(length) || length < 1) {
+    throw new ModelError(`length must be a whole number of at least 1, got ${length}.`);
+  }
   const whole = (name, value) => {
-    if (!Number.isSafeInteger(value)) throw new ModelError(`${name} must be a whole number, got ${value}.`);
+    const isWhole = typeof value === "bigint" ? BigInt.asIntN(64, value) === value : Number.isSafeInteger(value);
+    if (!isWhole) throw new ModelError(`${name} must be a whole number of 64 bits, got ${value}.`);
     return BigInt64Array.of(BigInt(value));
   };
   const options = {
@@ -36,6 +40,15 @@ export async function* generate(
     // A model of bytes may have written a part of a character, which its state holds.
     prompt = reads === "bytes" ? lastByte(model, outputs) : characters.at(-1) ?? "";
   }
+}
+
+/** What a person has written for an option: a BigInt where `isWhole`, else a number. */
+export function parseNumber(name, text, isWhole) {
+  const form = isWhole ? /^[+-]?\d+$/ : /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+  if (!form.test(text.trim())) {
+    throw new ModelError(`${name} must be a ${isWhole ? "whole" : "decimal"} number, got ${text || "none"}.`);
+  }
+  return isWhole ? BigInt(text.trim()) : Number(text);
 }
 
 function lastByte(model, { generated }) {
