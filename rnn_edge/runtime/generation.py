@@ -24,6 +24,8 @@ _SEEDS = 2**31 - 2
 # What the graphs take: int64.
 _MOST = 2**63 - 1
 _WHOLE = "0 or more, below 2**63"
+_LARGEST = float(np.finfo(np.float32).max)
+_DECIMAL = f"0 or more, below {_LARGEST:.2g}"
 # As in the graphs: the likeliest is always left.
 _LEAST_SHARE = 1e-9
 
@@ -50,7 +52,7 @@ class Sampling:
                 f"{name} must be {must}, got {value}. Correct it."
                 for name, value, must, right in (
                     ("length", self.length, "at least 1", self.length >= 1),
-                    ("temperature", self.temperature, "0 or more", 0 <= self.temperature < np.inf),
+                    ("temperature", self.temperature, _DECIMAL, 0 <= self.temperature <= _LARGEST),
                     ("top_k", self.top_k, _WHOLE, 0 <= (self.top_k or 0) <= _MOST),
                     ("top_p", self.top_p, "from 0 to 1", 0 <= self.top_p <= 1),
                     ("seed", self.seed, _WHOLE, 0 <= (self.seed or 0) <= _MOST),

@@ -330,10 +330,17 @@ def test_options_of_other_models_are_refused_for_language_models(language_bundle
     assert "--lines must be left out" in refusal(language_bundle.path, "--lines", stdin="a")
 
 
+def test_an_empty_prompt_starts_a_line(language_bundle):
+    how = ("--temperature", 0, "--length", 9)
+    begun = run(language_bundle.path, "--prompt", "", *how)
+    assert (begun.exit_code, begun.stdout) == (0, run(language_bundle.path, *how, stdin="").stdout)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--prompt", ""], "prompt must hold at least one character"),
+        (["--prompt", "a", "--seed", "9223372036854775808"], "seed must be 0 or more, below"),
+        (["--prompt", "a", "--temperature", "1e39"], "temperature must be 0 or more, below"),
         (["--prompt", "a", "--length", "0"], "length must be at least 1, got 0"),
         (["--prompt", "a", "--temperature", "-1"], "temperature must be 0 or more"),
         (["--prompt", "a", "--text", "b"], "must get one prompt, got 2"),

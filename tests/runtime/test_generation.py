@@ -76,8 +76,8 @@ def test_a_bundle_that_is_no_language_model_generates_nothing(text_bundle):
     ("wrong", "message"),
     [
         ({"length": 0}, "length must be at least 1, got 0"),
-        ({"temperature": -0.1}, "temperature must be 0 or more, got -0.1"),
-        ({"temperature": float("nan")}, "temperature must be 0 or more, got nan"),
+        ({"temperature": -0.1}, "temperature must be 0 or more, .* got -0.1"),
+        ({"temperature": float("nan")}, "temperature must be 0 or more, .* got nan"),
         ({"top_k": -1}, r"top_k must be 0 or more, below 2\*\*63, got -1"),
         ({"top_p": 1.1}, "top_p must be from 0 to 1, got 1.1"),
         ({"seed": -1}, r"seed must be 0 or more, below 2\*\*63, got -1"),
