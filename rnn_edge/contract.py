@@ -59,6 +59,9 @@ from rnn_edge.kinds import (
 from rnn_edge.kinds import (
     ValueDecoder as ValueDecoder,
 )
+from rnn_edge.kinds import (
+    is_written as is_written,
+)
 
 Record = TypeVar("Record")
 

@@ -95,7 +95,9 @@ def _generator_of(
     if generation.generator is None:
         return draft, generation
     contract = replace(contract, decoder=decoder)
-    part = add_pipeline(draft.model, contract, draft.session, portable, generation.generator)
+    part = add_pipeline(
+        draft.model, contract, draft.session, portable, generation.generator, generation.texts
+    )
     return replace(draft, contract=contract, part=part), generation
 
 

@@ -16,6 +16,8 @@ from rnn_edge.contract import (
     FrontEnd,
     GraphContract,
     NextCharacterDecoder,
+    TextDecoder,
+    is_written,
 )
 from rnn_edge.errors import ExportError, VerificationError
 from rnn_edge.runtime import Session
@@ -31,11 +33,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GeneratePart:
-    """What an export learns of generating: a graph with its evidence and golden inputs."""
+    """What an export learns of generating: a graph with its evidence and golden inputs.
+
+    ``texts`` writes the whole answers of a model whose texts are about something.
+    """
 
     generator: Stream | None
     evidence: Mapping[str, Any]
     golden: Mapping[str, np.ndarray]
+    texts: Stream | None = None
 
 
 def add_generator(
@@ -54,7 +60,7 @@ def add_generator(
     from rnn_edge.verification.oracle import Oracle
 
     module, arguments = original
-    if stream is None or not isinstance(decoder, NextCharacterDecoder):
+    if stream is None or not is_written(decoder):
         return prove_generator(stream, model, None, staging, decoder)
     examples = {argument.name: argument.example.numpy() for argument in arguments.tensors}
     with evaluating(module):
@@ -71,10 +77,11 @@ def prove_generator(
     examples: Mapping[str, np.ndarray] | None = None,
 ) -> GeneratePart:
     """As add_generator(), against ``oracle``; None will do where there is nothing to generate."""
-    from rnn_edge.graphs.generation import derive_generator
+    from rnn_edge.graphs.generation import derive_generator, derive_texts
+    from rnn_edge.verification.answers import check_answers
     from rnn_edge.verification.generation import check_generation
 
-    if not isinstance(decoder, NextCharacterDecoder):
+    if not is_written(decoder):
         return GeneratePart(None, {"refused": "no decoder of next characters"}, {})
     if stream is None or oracle is None:
         return GeneratePart(None, {"refused": "a model that does not stream"}, {})
@@ -82,9 +89,13 @@ def prove_generator(
         generator = derive_generator(stream, decoder.never)
         session = Session(_save(generator, staging), trusted=True)
         report, golden = check_generation(session, model, oracle, decoder.never, examples or {})
+        texts = None
+        if isinstance(decoder, TextDecoder):
+            texts = derive_texts(stream, decoder)
+            check_answers(Session(_save(texts, staging), trusted=True), session, golden, decoder)
     except (ExportError, VerificationError) as error:
         return GeneratePart(None, {"refused": str(error)}, {})
-    return GeneratePart(generator, report.to_dict(), golden)
+    return GeneratePart(generator, report.to_dict(), golden, texts)
 
 
 def never_but_bytes(
@@ -108,7 +119,9 @@ def write_generator(folder: Path, part: GeneratePart, about: Contract) -> None:
         return
     path = _save(part.generator, folder, about)
     session = Session(path, trusted=True)
-    inputs = session.fill(part.golden)
+    filled = session.fill(part.golden)
+    # As the file has them: input_0.pb is the graph's first.
+    inputs = {spec.name: filled[spec.name] for spec in session.contract.inputs}
     place = folder / "generate"
     place.mkdir()
     write_golden_set(place, 0, inputs, session.run_named(inputs))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 # --- Front ends: what a person has -> the graph's inputs -------------------------------------
 
@@ -188,14 +189,30 @@ class TextDecoder:
     """Places in ``vocabulary``, integers, the characters of a text; ``end`` stands behind it.
 
     An output ``log_probabilities`` of the same shape holds each place's, given those before it.
+
+    With ``start`` the model gives logits of the next place instead, after what it is about and the
+    places before: a text begins with ``start``, is ``steps`` places long at most, holds none of
+    ``never``, and is the likeliest that ``beams`` texts in view find.
     """
 
     vocabulary: tuple[str, ...]
     end: int
+    start: int | None = None
+    never: tuple[int, ...] = ()
+    steps: int = 200
+    beams: int = 1
     kind: str = "text"
 
 
 Decoder = LabelDecoder | ValueDecoder | NextCharacterDecoder | TagDecoder | CtcDecoder | TextDecoder
+
+
+def is_written(decoder: Decoder | None) -> TypeGuard[NextCharacterDecoder | TextDecoder]:
+    """Whether texts are written place by place: the model gives logits of the next one."""
+    if isinstance(decoder, TextDecoder):
+        return decoder.start is not None
+    return isinstance(decoder, NextCharacterDecoder)
+
 
 FRONT_ENDS: dict[str, type[FrontEnd]] = {
     "characters": CharacterFrontEnd,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_edge.contract import Contract
+from rnn_edge.contract import Contract, TextDecoder
 from rnn_edge.errors import ContractError, ExportError, InputError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.streaming import save_graph
@@ -36,12 +36,16 @@ def add_pipeline(
     session: Session,
     portable: bool = False,
     generator: Stream | None = None,
+    texts: Stream | None = None,
 ) -> PipelinePart:
     """Put front end and decoder of ``contract`` around ``model``, and hold the whole against them.
 
     ``session`` runs ``model``, which stays as it is. Where there is no such graph, the reason
-    becomes the evidence. Of a language model, ``generator`` is what continues ids.
+    becomes the evidence. Of a language model, ``generator`` is what continues ids; ``texts`` gives
+    the whole answers of one that writes about something, and stands in the place of ``model``.
     """
+    if texts is not None:
+        return _add_answers(texts, contract, portable)
     from rnn_edge.graphs.pipelines import derive_pipeline
     from rnn_edge.verification.pipeline import check_pipeline
     from rnn_edge.verification.written_texts import check_texts
@@ -63,6 +67,17 @@ def add_pipeline(
     except (ContractError, ExportError, InputError, VerificationError) as error:
         return PipelinePart(None, {"refused": str(error)}, {})
     return PipelinePart(graph, report.to_dict(), golden)
+
+
+def _add_answers(texts: Stream, contract: Contract, portable: bool) -> PipelinePart:
+    """The front end, ``texts``, and the characters of its ids."""
+    assert isinstance(contract.decoder, TextDecoder)
+    places = replace(contract.decoder, start=None)
+    answering = replace(contract, graphs={"model": texts.contract}, decoder=places)
+    with tempfile.TemporaryDirectory() as staging:
+        path = Path(staging) / texts.contract.file
+        save_graph(texts.model, texts.contract, path)
+        return add_pipeline(texts.model, answering, Session(path, trusted=True), portable)
 
 
 def write_pipeline(folder: Path, part: PipelinePart, about: Contract) -> None:

@@ -89,7 +89,7 @@ def test_texts_of_a_bundle_are_answered(read: Path, tmp_path: Path) -> None:
         read, tmp_path / "texts", front_end=VOCABULARY, decoder=LABELS, lengths="n", axes=AXES
     )
     VALIDATOR.validate(json.loads((bundle.path / "bundle.json").read_text()))
-    assert rnn_edge.verify(bundle).golden_calls == 1
+    assert rnn_edge.verify(bundle).golden_calls["pipeline"] == 1
     assert bundle.graph().inputs[0].maximum == 5
     pipeline = rnn_edge.runtime.Pipeline(bundle)
     texts = ["a\u597d \n?", "\U0001f600"]

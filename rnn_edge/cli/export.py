@@ -18,6 +18,7 @@ from rnn_edge.cli.source_options import (
     quiet_forward,
     surroundings_options,
     weights_option,
+    writing_options,
 )
 from rnn_edge.source.declarations import Constant, Declaration, make_examples
 from rnn_edge.source.module_file import is_module_file, name_module
@@ -59,6 +60,7 @@ _ANNOUNCEMENT = "Exporting {} and verifying it at other lengths and batches ..."
 )
 @frame_rate_option
 @surroundings_options
+@writing_options
 @click.option(
     "--portable",
     is_flag=True,
@@ -85,6 +87,8 @@ def export(
     vocab: Path | None,
     labels: Path | None,
     decoder: str | None,
+    steps: int | None,
+    beams: int | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -104,12 +108,16 @@ def export(
     own = is_module_file(str(source))
     if own and not inputs:
         raise click.UsageError('a module needs --input, such as "x:float32[batch,sequence,40]".')
-    around = {"front_end": front_end, "vocab": vocab, "labels": labels, "decoder": decoder}
+    around: dict[str, Any] = {
+        "front_end": front_end, "vocab": vocab, "labels": labels, "decoder": decoder,
+        "steps": steps, "beams": beams,
+    }  # fmt: skip
     named = [weights, *inputs, *output_names, *states, time_axis, *around.values()]
     if not own and any(named):
         raise click.UsageError(
             "--weights, --input, --output-name, --state, --time-axis, --front-end, --vocab, "
-            "--labels and --decoder go with path/to/file.py:callable; a checkpoint knows its own."
+            "--labels, --decoder, --steps and --beams go with path/to/file.py:callable; a "
+            "checkpoint knows its own."
         )
     target = output or Path("exported") / (
         name_module(str(source)) if own else source.resolve().name
@@ -143,7 +151,8 @@ def _export_module(
     from rnn_edge.source.descriptions import read_decoder, read_front_end
 
     front_end = read_front_end(options.pop("front_end"), options.pop("vocab"))
-    said = read_decoder(options.pop("decoder"), options.pop("labels"), front_end)
+    decoder, labels, steps, beams = map(options.pop, ("decoder", "labels", "steps", "beams"))
+    said = read_decoder(decoder, labels, front_end, steps, beams)
     module = open_module(source, weights)
     say(_ANNOUNCEMENT.format(source))
     with quiet_forward(source):

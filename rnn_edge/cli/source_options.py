@@ -99,6 +99,23 @@ def surroundings_options(command: Command) -> Command:
     return command
 
 
+def writing_options(command: Command) -> Command:
+    """How a module whose texts begin with <start> writes them."""
+    for option in (
+        click.option(
+            "--beams",
+            type=click.IntRange(1),
+            help="Texts in view where that module gives logits of the next name; the likeliest is "
+            "the answer.  [default: 1]",
+        ),
+        click.option(
+            "--steps", type=click.IntRange(1), help="Names of such a text at most.  [default: 200]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def open_module(source: Path, weights: Path | None) -> nn.Module:
     """The module of ``path/to/file.py:callable`` with ``weights``, or that of a checkpoint folder.
 

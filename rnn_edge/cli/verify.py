@@ -100,8 +100,8 @@ def _tell(bundle: Path, report: Verification, as_json: bool) -> None:
         print_json(told)
         return
     print_parity(found)
-    if report.golden_calls is not None:
-        click.echo(f"Right in {report.golden_calls} golden calls of pipeline.onnx.")
+    for name, count in report.golden_calls.items():
+        click.echo(f"Right in {count} golden calls of {name}.onnx.")
     if report.golden_chunks is not None:
         calls = len(report.golden_chunks.cases)
         click.echo(f"Right in {calls} golden chunks, states carried from one to the next.")

@@ -12,7 +12,7 @@ from rnn_edge.bundle import Bundle, golden_sets_in
 from rnn_edge.contract import ByteFrontEnd, CharacterFrontEnd, NextCharacterDecoder
 from rnn_edge.quantization.comparison import Loss, loss_of, random_feeds
 from rnn_edge.runtime import Session
-from rnn_edge.runtime.batches import Layout
+from rnn_edge.runtime.batches import Layout, answering_graph
 from rnn_edge.runtime.generation import prompt_feed
 from rnn_edge.runtime.pipeline_graph import PIPELINE, PipelineGraph
 from rnn_edge.verification.golden import read_golden_set, run_at
@@ -41,8 +41,8 @@ def compare_graphs(one: Bundle, other: Bundle) -> list[Loss]:
         if name not in one.contract.graphs:
             continue
         pair = [Session(each, graph=name, threads=1) for each in (one, other)]
-        if isinstance(one.contract.decoder, NextCharacterDecoder):
-            feed = _ids(pair[0]) if name == _GENERATE else _texts(pair[0], one)
+        if name == _GENERATE or isinstance(one.contract.decoder, NextCharacterDecoder):
+            feed = _ids(pair[0], one) if name == _GENERATE else _texts(pair[0], one)
             found = [_named(session, feed) for session in pair]
             losses.append(_written(found[0], found[1], _spread(one), one.graph(name).file))
         else:
@@ -50,12 +50,28 @@ def compare_graphs(one: Bundle, other: Bundle) -> list[Loss]:
     return losses
 
 
-def _ids(session: Session) -> Arrays:
+def _ids(session: Session, bundle: Bundle) -> Arrays:
     random, tokens = np.random.default_rng(_SEED), session.contract.inputs[0]
     low, high = int(tokens.minimum or 0), int(tokens.maximum or 0)
     ids = random.integers(low, high, (_PROMPTS, _LONGEST_PROMPT), endpoint=True)
     lengths = random.integers(1, _LONGEST_PROMPT, _PROMPTS, endpoint=True)
-    return {**_options(), tokens.name: ids, "lengths": lengths}
+    return {**_options(), tokens.name: ids, "lengths": lengths, **_beside(session, bundle)}
+
+
+def _beside(session: Session, bundle: Bundle) -> Arrays:
+    """What stays the same while a row is written, of the golden call, its rows again and again."""
+    contract = session.contract
+    drawn = {contract.inputs[0].name, "lengths", *contract.state_inputs}
+    specs = [each for each in contract.inputs if each.name not in drawn and each.default is None]
+    if not specs:
+        return {}
+    golden, _ = read_golden_set(golden_sets_in(bundle.path / _GENERATE)[0], contract)
+    return {
+        spec.name: golden[spec.name].take(range(_PROMPTS), spec.dims.index("batch"), mode="wrap")
+        if "batch" in spec.dims
+        else golden[spec.name]
+        for spec in specs
+    }
 
 
 def _texts(session: Session, bundle: Bundle) -> Arrays:
@@ -116,7 +132,7 @@ def _raw_feeds(session: Session, bundle: Bundle) -> Iterator[Mapping[str, np.nda
     for place in golden_sets_in(bundle.path / PIPELINE):
         yield read_golden_set(place, session.contract)[0]
     pipeline = PipelineGraph(session, bundle.contract)
-    layout, random = Layout.of(bundle.graph()), np.random.default_rng(_SEED)
+    layout, random = Layout.of(answering_graph(bundle.contract)), np.random.default_rng(_SEED)
     for _ in range(_BATCHES):
         yield pipeline.feed(random_samples(bundle.contract, layout, random))
 

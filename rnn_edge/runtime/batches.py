@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnn_edge.contract import GraphContract, TensorSpec
+from rnn_edge.contract import Contract, GraphContract, TensorSpec, TextDecoder, is_written
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.session import Session
 
 # Enough rows to keep the matrix products busy; rows of one batch are of similar length.
 MOST_ROWS = 64
+
+
+def answering_graph(contract: Contract) -> GraphContract:
+    """The graph that takes what a person has: the model, or, where texts are written about it, what
+    the model takes beside the ids of those texts, and the ids of the answer."""
+    model = contract.graphs["model"]
+    generator = contract.graphs.get("generate")
+    if not isinstance(contract.decoder, TextDecoder) or not is_written(contract.decoder):
+        return model
+    if generator is None:
+        raise InputError(
+            f"{model.file} must have a graph that writes its texts, it has none. Export the model "
+            "again, and see what the export says."
+        )
+    ids = generator.inputs[0].name
+    given = tuple(
+        spec for spec in model.inputs if spec.name != ids and spec.name not in model.state_inputs
+    )
+    dims = ("batch", "new")
+    written = TensorSpec("written", "int64", dims), TensorSpec("log_probabilities", "float32", dims)
+    return replace(model, inputs=given, outputs=written, states=(), stream=None)
 
 
 @dataclass(frozen=True)

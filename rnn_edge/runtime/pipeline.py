@@ -22,10 +22,11 @@ from rnn_edge.contract import (
     NextCharacterDecoder,
     PictureFrontEnd,
     SeriesFrontEnd,
+    is_written,
 )
 from rnn_edge.errors import InputError
 from rnn_edge.runtime import front_ends
-from rnn_edge.runtime.batches import Layout
+from rnn_edge.runtime.batches import Layout, answering_graph
 from rnn_edge.runtime.clips import decode_clip, read_frames
 from rnn_edge.runtime.decoders import Answer, decode, find_chances
 from rnn_edge.runtime.generation import Sampling, generate, write, write_texts
@@ -78,12 +79,25 @@ class Pipeline:
             about.front_end if about and about.front_end else None
         ) or plain_front_end(self.session.contract, self.session.path)
         self.decoder: Decoder | None = about.decoder if about else None
-        self._layout = Layout.of(self.session.contract)
         self._whole = None
         bundle = self.session.bundle
+        self._layout = Layout.of(self._answering())
         if bundle is not None and self._has_whole and not self.generates:
             whole = Session(bundle, provider, graph=PIPELINE, threads=threads)
             self._whole = PipelineGraph(whole, bundle.contract)
+
+    def _answering(self) -> GraphContract:
+        """The graph that takes what a person has. Raises InputError where it cannot run here."""
+        about = self.session.about
+        if about is None or isinstance(self.decoder, NextCharacterDecoder):
+            return self.session.contract
+        if is_written(self.decoder) and not self._has_whole:
+            raise InputError(
+                f"{self.session.path} must have pipeline.onnx beside it and run on the CPU to "
+                f"write texts, it is on {self.session.provider}. Give the bundle, or call "
+                "generate.onnx."
+            )
+        return answering_graph(about) if is_written(self.decoder) else self.session.contract
 
     @property
     def generates(self) -> bool:

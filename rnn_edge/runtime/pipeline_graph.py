@@ -19,7 +19,7 @@ from rnn_edge.contract import (
     ValueDecoder,
 )
 from rnn_edge.errors import InputError
-from rnn_edge.runtime.batches import MOST_ROWS, Layout
+from rnn_edge.runtime.batches import MOST_ROWS, Layout, answering_graph
 from rnn_edge.runtime.decoders import Answer, LabelAnswer, TagAnswer, TextAnswer, ValueAnswer
 from rnn_edge.runtime.feed import LongSequenceWarning
 from rnn_edge.runtime.session import Session
@@ -45,7 +45,7 @@ class PipelineGraph:
     def __init__(self, session: Session, contract: Contract) -> None:
         self._session = session
         self._contract = contract
-        self._model = contract.graphs["model"]
+        self._model = answering_graph(contract)
         self._sequence = Layout.of(self._model).sequence
 
     def answer(self, samples: Sequence[GivenSample]) -> list[Answer]:

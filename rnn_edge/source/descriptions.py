@@ -20,7 +20,7 @@ from rnn_edge.sound_features import BYTES, SoundFeatures, read_sound_features
 from rnn_edge.text_file import read_text
 
 DECODERS = ("labels", "values", "tags", "ctc", "text", "next-character")
-PADDING, UNKNOWN, BLANK, END = "<pad>", "<unk>", "<blank>", "<end>"
+PADDING, UNKNOWN, BLANK, START, END = "<pad>", "<unk>", "<blank>", "<start>", "<end>"
 # Characters that a line cannot hold, or that would not be seen in it.
 _ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\s": " ", "\\\\": "\\"}
 
@@ -48,11 +48,23 @@ def read_vocabulary(path: Path) -> CharacterFrontEnd:
     return CharacterFrontEnd(entries, entries.index(UNKNOWN), padding)
 
 
-def read_decoder(kind: str | None, labels: Path | None, front_end: object) -> Decoder | None:
+def read_decoder(
+    kind: str | None,
+    labels: Path | None,
+    front_end: object,
+    steps: int | None = None,
+    beams: int | None = None,
+) -> Decoder | None:
     """The decoder of ``kind`` with the names in ``labels``; of next characters, the front end's.
 
-    Raises InputError for what is missing.
+    Of a text that begins with <start>, ``steps`` is how long it may be, ``beams`` how many are in
+    view. Raises InputError for what is missing.
     """
+    if (steps or beams) and (kind != "text" or labels is None or START not in read_entries(labels)):
+        raise InputError(
+            f"--steps and --beams go with --decoder text and names that hold {START}, which begins "
+            "a text. Leave them out, or add it in its place."
+        )
     if kind == "next-character":
         if isinstance(front_end, ByteFrontEnd):
             return NextCharacterDecoder()  # of bytes alone: the export knows how many ids there are
@@ -77,7 +89,13 @@ def read_decoder(kind: str | None, labels: Path | None, front_end: object) -> De
     if kind == "text":
         if END not in names:
             raise InputError(f"{labels} must hold {END}, which ends a text. Add it in its place.")
-        return TextDecoder(names, names.index(END))
+        if START not in names:
+            return TextDecoder(names, names.index(END))
+        never = [place for place, name in enumerate(names) if name in (PADDING, UNKNOWN, START)]
+        start = never[[names[place] for place in never].index(START)]
+        return TextDecoder(
+            names, names.index(END), start, tuple(never), steps or TextDecoder.steps, beams or 1
+        )
     return LabelDecoder(names)
 
 

@@ -11,8 +11,8 @@ from rnn_edge.bundle import Bundle
 from rnn_edge.errors import InputError
 from rnn_edge.extras import import_extra
 from rnn_edge.verification.golden import replay
+from rnn_edge.verification.golden_calls import replay_golden_calls
 from rnn_edge.verification.golden_chunks import replay_golden_chunks
-from rnn_edge.verification.golden_pipeline import replay_golden_pipeline
 from rnn_edge.verification.report import OutputParity, ParityReport, Verification
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def verify(
 ) -> Verification:
     """Check a bundle: replay its golden data and, with ``module``, compare it with that module.
 
-    The golden data, those of pipeline.onnx among them, need no torch. ``args`` and ``kwargs`` are
-    example arguments for forward(), needed only where it takes nested ones. A stream graph is
-    checked as well: its golden chunks and, with ``module``, random chunks. With ``horizon`` a
-    stream is compared with float64 torch after 10, 100, 1,000 ... and ``horizon`` steps. Raises
-    VerificationError at the first wrong answer.
+    The golden data, those of generate.onnx and pipeline.onnx among them, need no torch. ``args``
+    and ``kwargs`` are example arguments for forward(), needed only where it takes nested ones. A
+    stream graph is checked as well: its golden chunks and, with ``module``, random chunks. With
+    ``horizon`` a stream is compared with float64 torch after 10, 100, 1,000 ... and ``horizon``
+    steps. Raises VerificationError at the first wrong answer.
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle.load(bundle)
@@ -44,7 +44,7 @@ def verify(
         _check_horizon(bundle, module, horizon)
     report = replay(bundle, provider)
     golden_chunks = replay_golden_chunks(bundle, provider)
-    golden_calls = replay_golden_pipeline(bundle, provider)
+    golden_calls = replay_golden_calls(bundle, provider)
     if module is None:
         found = Verification(report.oracle, report.cases, report.outputs, golden_chunks)
         return replace(found, golden_calls=golden_calls)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -93,7 +93,7 @@ class Drift:
 class Verification(ParityReport):
     """What ``verify`` found of a bundle: of its whole-sequence graph, streaming, pipeline.onnx.
 
-    ``golden_calls`` is how many calls of a pipeline were right, None where there is none.
+    ``golden_calls`` is how many calls of generate.onnx and pipeline.onnx were right, by the graph.
     ``golden_chunks`` and ``chunks`` are None for a bundle without a stream graph, the second one
     also without the module; ``drift`` is empty unless it was asked for.
     """
@@ -101,4 +101,4 @@ class Verification(ParityReport):
     golden_chunks: ParityReport | None = None
     chunks: StreamReport | None = None
     drift: tuple[Drift, ...] = ()
-    golden_calls: int | None = None
+    golden_calls: Mapping[str, int] = field(default_factory=dict)

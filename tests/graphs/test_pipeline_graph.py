@@ -37,7 +37,7 @@ from rnn_edge.models.speech_recognizer import SpeechRecognizer
 from rnn_edge.models.text_classifier import TextClassifier
 from rnn_edge.pipelining import add_pipeline, write_pipeline
 from rnn_edge.verification.golden import read_golden_set, write_golden_set
-from rnn_edge.verification.golden_pipeline import replay_golden_pipeline
+from rnn_edge.verification.golden_calls import replay_golden_calls
 
 VOCABULARY = ("<pad>", "<unk>", *"abc 好\U0001f600\r\n\u0301")
 FRONT_END = CharacterFrontEnd(VOCABULARY, unknown=1, padding=0)
@@ -241,7 +241,7 @@ def test_the_bundle_tells_of_it(bundle: rnn_edge.Bundle) -> None:
 
 
 def test_verify_replays_its_golden_calls(bundle: rnn_edge.Bundle, tmp_path: Path) -> None:
-    assert rnn_edge.verify(bundle).golden_calls == 1
+    assert rnn_edge.verify(bundle).golden_calls["pipeline"] == 1
     shutil.copytree(bundle.path, tmp_path / "other")
     graph = bundle.graph("pipeline")
     place = tmp_path / "other" / "pipeline"
@@ -250,7 +250,7 @@ def test_verify_replays_its_golden_calls(bundle: rnn_edge.Bundle, tmp_path: Path
     outputs["label"][0] = "another"
     write_golden_set(place, 0, inputs, outputs)
     with pytest.raises(VerificationError, match="'label' of pipeline/test_data_set_0"):
-        replay_golden_pipeline(replace(bundle, path=tmp_path / "other"))
+        replay_golden_calls(replace(bundle, path=tmp_path / "other"))
 
 
 def test_tags_are_words_and_end_with_the_text(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 import onnxscript
 
-from rnn_edge.graphs.generation.loops import Begun, body, counters
+from rnn_edge.graphs.generation.loops import Pick, body, counters
 from rnn_edge.graphs.generation.model import BEAMS, Model, state_variables
 from rnn_edge.graphs.writing import Writer, variable
 
@@ -83,7 +83,7 @@ class Beams:
         return cls(model, count, writer.op("Mul", numbers, count), several)
 
     def repeat(self, writer: Writer, inputs: Mapping[str, ir.Value]) -> dict[str, ir.Value]:
-        """``inputs`` with each row so many times, one after the other."""
+        """``inputs``, as many as are there, with each row so many times, one after the other."""
         rows = writer.op("Shape", self.firsts)
         shape = writer.op("Concat", rows, self.count, axis=0)
         numbers = writer.op("Div", self.firsts, self.count)
@@ -91,7 +91,7 @@ class Beams:
         places = writer.op("Reshape", wide, writer.constant([-1]))
         found = dict(inputs)
         for spec in self.model.inputs:
-            if "batch" in spec.dims:
+            if "batch" in spec.dims and spec.name in inputs:
                 axis = spec.dims.index("batch")
                 found[spec.name] = writer.op("Gather", inputs[spec.name], places, axis=axis)
         return found
@@ -142,7 +142,7 @@ class Found:
 
 def search(
     writer: Writer,
-    begun: Begun,
+    pick: Pick,
     beams: Beams,
     logits: ir.Value,
     turns: ir.Value,
@@ -152,7 +152,7 @@ def search(
 
     What is likeliest can only become less likely: where it has ended, nothing overtakes it.
     """
-    pick, model = begun.pick, begun.model
+    model = pick.model
     parents, first, chances, scores = beams.start(writer, pick.allowed(writer, logits), pick.end)
     states = _at(writer, model, states, parents)
     number, goes_on = counters()

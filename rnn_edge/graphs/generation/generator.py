@@ -17,7 +17,15 @@ from rnn_edge.graphs.cleaning import clean
 from rnn_edge.graphs.generation.beams import Beams, search, widen
 from rnn_edge.graphs.generation.choice import MODULUS, draw, take_likeliest
 from rnn_edge.graphs.generation.invariants import hoist_invariants
-from rnn_edge.graphs.generation.loops import Begun, Pick, body, write_row, write_rows
+from rnn_edge.graphs.generation.loops import (
+    Begun,
+    Pick,
+    body,
+    in_rows,
+    never_mask,
+    write_row,
+    write_rows,
+)
 from rnn_edge.graphs.generation.model import (
     BEGIN,
     BEGUN,
@@ -49,15 +57,13 @@ def derive_generator(stream: Stream, never: Sequence[int] = ()) -> Stream:
     )  # fmt: skip
     weights = Weights(graph)
     writer = Writer(weights)
-    mask = np.zeros(model.vocabulary, np.float32)
-    mask[list(never)] = -np.inf
     given = inputs
     beams = Beams.of(writer, model, inputs) if model.searches else None
     if beams is not None:
         given = beams.repeat(writer, inputs)
     model.hold(writer, given)
     logits, states = _read_prompts(writer, model, given)
-    pick = Pick(model, given, mask if len(never) else None)
+    pick = Pick(model, given, never_mask(model, never))
     outputs = _write_ids(writer, pick, logits, states, beams)
     graph.extend(writer.nodes)
     for spec in model.outputs:
@@ -151,8 +157,8 @@ def _write_ids(
             states = part.states
             random = random if part.random is None else part.random
             written.append(part)
-    generated = _in_rows(writer, first, [part.ids for part in written])
-    likelihoods = _in_rows(writer, likelihood, [part.likelihoods for part in written])
+    generated = in_rows(writer, first, [part.ids for part in written])
+    likelihoods = in_rows(writer, likelihood, [part.likelihoods for part in written])
     running = [part.running for part in written if part.running is not None]
     # A row alone has ended when its loop has.
     lengths = writer.op(
@@ -160,7 +166,7 @@ def _write_ids(
     )
     if beams is not None:
         turns = writer.op("Where", beams.several, count, writer.constant(0))
-        found = search(writer, begun, beams, logits, turns, states)
+        found = search(writer, pick, beams, logits, turns, states)
         generated, likelihoods, lengths = beams.choose(
             writer, found, (generated, likelihoods, lengths)
         )
@@ -177,17 +183,7 @@ def _write_ids(
     }  # fmt: skip
 
 
-def _in_rows(writer: Writer, first: ir.Value, more: Sequence[ir.Value]) -> ir.Value:
-    """[batch] and the [turns, batch] after it, of which all but one have no turns, in rows."""
-    # A Loop that never ran leaves no batch axis to rely on.
-    flat = [writer.op("Reshape", each, writer.constant([-1])) for each in more]
-    shape = writer.op("Concat", writer.constant([-1]), writer.op("Shape", first), axis=0)
-    rest = writer.op("Reshape", writer.op("Concat", *flat, axis=0), shape)
-    first = writer.op("Unsqueeze", first, writer.constant([0]))
-    return writer.op("Transpose", writer.op("Concat", first, rest, axis=0), perm=[1, 0])
-
-
 def _count(writer: Writer, first: ir.Value, running: Sequence[ir.Value]) -> ir.Value:
     ones = writer.op("ConstantOfShape", writer.op("Shape", first), value=ir.tensor(np.array([1])))
     counts = [writer.op("Cast", each, to=int(ir.DataType.INT64)) for each in running]
-    return writer.op("ReduceSum", _in_rows(writer, ones, counts), writer.constant([1]), keepdims=0)
+    return writer.op("ReduceSum", in_rows(writer, ones, counts), writer.constant([1]), keepdims=0)

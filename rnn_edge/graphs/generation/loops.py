@@ -178,6 +178,25 @@ def write_rows(
     return Written(more, unless(writer, likely, ran), results[start:end], last, ran)
 
 
+def in_rows(writer: Writer, first: ir.Value, more: Sequence[ir.Value]) -> ir.Value:
+    """[batch] and the [turns, batch] after it, of which all but one have no turns, in rows."""
+    # A Loop that never ran leaves no batch axis to rely on.
+    flat = [writer.op("Reshape", each, writer.constant([-1])) for each in more]
+    shape = writer.op("Concat", writer.constant([-1]), writer.op("Shape", first), axis=0)
+    rest = writer.op("Reshape", writer.op("Concat", *flat, axis=0), shape)
+    first = writer.op("Unsqueeze", first, writer.constant([0]))
+    return writer.op("Transpose", writer.op("Concat", first, rest, axis=0), perm=[1, 0])
+
+
+def never_mask(model: Model, never: Sequence[int]) -> np.ndarray | None:
+    """What is added to logits so that ids never come."""
+    if not len(never):
+        return None
+    mask = np.zeros(model.vocabulary, np.float32)
+    mask[list(never)] = -np.inf
+    return mask
+
+
 def any_running(writer: Writer, running: ir.Value) -> ir.Value:
     numbers = writer.op("Cast", running, to=int(ir.DataType.INT32))
     highest = writer.op("ReduceMax", numbers, keepdims=0)

@@ -1,4 +1,4 @@
-"""Golden calls of pipeline.onnx: what a person has, and the words that came of it."""
+"""Golden calls of generate.onnx and pipeline.onnx: what is given, and the words that came of it."""
 
 from __future__ import annotations
 
@@ -11,33 +11,38 @@ from rnn_edge.runtime.pipeline_graph import PIPELINE
 from rnn_edge.verification.golden import read_golden_set, recorded_noise, run_at
 from rnn_edge.verification.tolerance import tolerance_for
 
+_GRAPHS = ("generate", PIPELINE)
 # What a number may be off, relative to the largest: exp and sums in float32.
 _RELATIVE = 1e-5
 
 
-def replay_golden_pipeline(bundle: Bundle, provider: str = "cpu") -> int | None:
-    """How many golden calls are right, words and numbers; None where there is no such graph.
+def replay_golden_calls(bundle: Bundle, provider: str = "cpu") -> dict[str, int]:
+    """How many golden calls are right, words and numbers, by the graph; none for one that is not
+    there.
 
-    Strings have no place on other devices than the CPU: None there too. Raises VerificationError
-    naming set and output, BundleError when there is no golden data.
+    Strings have no place on other devices than the CPU, and loops are slow there: none of both.
+    Raises VerificationError naming set and output, BundleError when there is no golden data.
     """
-    if PIPELINE not in bundle.contract.graphs or provider != "cpu":
-        return None
-    graph = bundle.graph(PIPELINE)
-    session = Session(bundle, graph=PIPELINE)
+    names = [name for name in _GRAPHS if name in bundle.contract.graphs and provider == "cpu"]
+    return {name: _replay(bundle, name) for name in names}
+
+
+def _replay(bundle: Bundle, name: str) -> int:
+    graph = bundle.graph(name)
+    session = Session(bundle, graph=name)
     noise = max(recorded_noise(bundle).values(), default=0.0)
-    places = golden_sets_in(bundle.path / PIPELINE)
+    places = golden_sets_in(bundle.path / name)
     if not places:
         raise BundleError(
-            f"{bundle.path} must hold golden data in {PIPELINE}/{GOLDEN_PREFIX}0, it has none. "
+            f"{bundle.path} must hold golden data in {name}/{GOLDEN_PREFIX}0, it has none. "
             "Export again."
         )
     for place in places:
         inputs, expected = read_golden_set(place, graph)
-        for (name, truth), found in zip(expected.items(), run_at(session, inputs), strict=True):
+        for (output, truth), found in zip(expected.items(), run_at(session, inputs), strict=True):
             if not _is_right(found, truth, noise):
                 raise VerificationError(
-                    f"output {name!r} of {PIPELINE}/{place.name} must be that of the golden data, "
+                    f"output {output!r} of {name}/{place.name} must be that of the golden data, "
                     "it differs. Do not use this runtime for this bundle, or export it again."
                 )
     return len(places)
