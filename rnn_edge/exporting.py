@@ -24,7 +24,7 @@ from rnn_edge.describing import MODEL_FILE, Description, describe, merge_limits
 from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.exported import Exported, graphs_of
 from rnn_edge.extras import import_extra
-from rnn_edge.generating import add_generator, never_but_bytes
+from rnn_edge.generating import add_generator, never_without_text
 from rnn_edge.hearing import put_hearing
 from rnn_edge.pipelining import add_pipeline
 from rnn_edge.sound_features import SoundFeatures
@@ -91,6 +91,7 @@ def export(
     from rnn_edge.capture import capture, evaluating
     from rnn_edge.capture.preparation import prepare
     from rnn_edge.graphs.label_scores import require_logits
+    from rnn_edge.graphs.streaming import Stream
     from rnn_edge.verification.ragged_rows import are_rows_apart
 
     refuse_foreign_folder(Path(out_dir))
@@ -116,9 +117,10 @@ def export(
         graph = replace(graph, axes=merge_limits(parity.limits, description.limits))
         graph = replace(graph, ragged=are_rows_apart(session, graph, parity.cases))
         original = (module, captured.arguments, parity.cases)
-        decoder = never_but_bytes(decoder, front_end, graph)
+        decoder = never_without_text(decoder, front_end, graph)
         part = add_stream(captured, graph, session, original, place, wish)
-        generation = add_generator(part.stream, graph, original[:2], place, decoder)
+        whole = Stream(captured.model, graph)
+        generation = add_generator(part.stream, whole, original[:2], place, decoder)
     graphs = graphs_of(graph, part, generation)
     contract = Contract(name or Path(out_dir).resolve().name, graphs, task, front_end, decoder)
     pipeline = add_pipeline(

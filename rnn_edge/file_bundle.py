@@ -15,7 +15,7 @@ from rnn_edge.errors import ExportError, InputError, RnnEdgeError
 from rnn_edge.exported import versions_of
 from rnn_edge.extras import import_extra
 from rnn_edge.file_cases import FileOracle, file_cases
-from rnn_edge.generating import GeneratePart, never_but_bytes, prove_generator, write_generator
+from rnn_edge.generating import GeneratePart, never_without_text, prove_generator, write_generator
 from rnn_edge.graphs.streaming import Stream
 from rnn_edge.pipeline_file import PipelineDraft, draft_pipeline
 from rnn_edge.pipelining import add_pipeline, write_pipeline
@@ -89,9 +89,9 @@ def _generator_of(
     """The draft of a language model with its pipeline, and what continues ids; others stay."""
     contract = draft.contract
     graph = contract.graphs["model"]
-    decoder = never_but_bytes(contract.decoder, contract.front_end, graph)
+    decoder = never_without_text(contract.decoder, contract.front_end, graph)
     oracle = FileOracle(draft.session)
-    generation = prove_generator(stream, graph, oracle, staging, decoder)
+    generation = prove_generator(stream, Stream(draft.model, graph), oracle, staging, decoder)
     if generation.generator is None:
         return draft, generation
     contract = replace(contract, decoder=decoder)

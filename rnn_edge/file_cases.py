@@ -54,8 +54,9 @@ class FileOracle:
     def __init__(self, whole: Session) -> None:
         self._whole = whole
 
-    def answer(self, inputs: Arrays) -> list[Answer]:
-        """The outputs for ``inputs``, which are in the order of the contract."""
+    def answer(self, inputs: Arrays, exact: Arrays | None = None) -> list[Answer]:
+        """The outputs for ``inputs``, which are in the order of the contract; these are the truth,
+        so that ``exact`` holds the same."""
         return _known(self._whole, inputs, run_at(self._whole, inputs))
 
 

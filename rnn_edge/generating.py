@@ -11,15 +11,17 @@ import numpy as np
 
 from rnn_edge.contract import (
     ByteFrontEnd,
+    CharacterFrontEnd,
     Contract,
     Decoder,
     FrontEnd,
     GraphContract,
     NextCharacterDecoder,
+    StreamRule,
     TextDecoder,
     is_written,
 )
-from rnn_edge.errors import ExportError, VerificationError
+from rnn_edge.errors import ExportError, InputError, StreamError, VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.streaming import save_graph
 
@@ -28,7 +30,13 @@ if TYPE_CHECKING:
 
     from rnn_edge.capture.arguments import Arguments
     from rnn_edge.graphs.streaming import Stream
-    from rnn_edge.verification.generation import Answering
+    from rnn_edge.verification.language_oracle import Answering
+
+
+_NO_STATE = (
+    "a model that generates must stream, or take and give its state: see 'stream' for what is in "
+    "the way, or let forward() take and return the state and name both (--state h=h_n)."
+)
 
 
 @dataclass(frozen=True)
@@ -46,69 +54,128 @@ class GeneratePart:
 
 def add_generator(
     stream: Stream | None,
-    model: GraphContract,
+    whole: Stream,
     original: tuple[nn.Module, Arguments],
     staging: Path,
     decoder: Decoder | None,
 ) -> GeneratePart:
     """Derive the graph that generates and hold it against the eager module.
 
-    There is one for a module whose outputs are decoded as next characters and that streams;
-    otherwise, the reason becomes the evidence.
+    There is one for a module whose outputs are decoded as next characters and that streams, or
+    whose own graph, ``whole``, takes and gives its states; otherwise, the reason becomes the
+    evidence.
     """
     from rnn_edge.capture import evaluating
     from rnn_edge.verification.oracle import Oracle
 
     module, arguments = original
-    if stream is None or not is_written(decoder):
-        return prove_generator(stream, model, None, staging, decoder)
+    if not is_written(decoder):
+        return _refused("no decoder of next characters")
     examples = {argument.name: argument.example.numpy() for argument in arguments.tensors}
     with evaluating(module):
         oracle = Oracle(module, arguments)
-        return prove_generator(stream, model, oracle, staging, decoder, examples)
+        return prove_generator(stream, whole, oracle, staging, decoder, examples)
 
 
 def prove_generator(
     stream: Stream | None,
-    model: GraphContract,
-    oracle: Answering | None,
+    whole: Stream,
+    oracle: Answering,
     staging: Path,
     decoder: Decoder | None,
     examples: Mapping[str, np.ndarray] | None = None,
 ) -> GeneratePart:
-    """As add_generator(), against ``oracle``; None will do where there is nothing to generate."""
-    from rnn_edge.graphs.generation import derive_generator, derive_texts
+    """As add_generator(), against ``oracle``, which answers as ``whole`` does.
+
+    ``examples`` are inputs of ``whole``, by name.
+    """
+    if not is_written(decoder):
+        return _refused("no decoder of next characters")
+    candidates = [] if stream is None else [stream]
+    if whole.contract.states:
+        candidates.append(_in_chunks(whole))
+    reasons = []
+    for candidate in candidates:
+        try:
+            return _prove(candidate, whole.contract, (oracle, examples or {}), staging, decoder)
+        except (ExportError, InputError, StreamError, VerificationError) as error:
+            reasons.append(str(error))
+    return _refused(reasons[0] if reasons else _NO_STATE)
+
+
+def _refused(reason: str) -> GeneratePart:
+    return GeneratePart(None, {"refused": reason}, {})
+
+
+def _in_chunks(whole: Stream) -> Stream:
+    """A graph that takes and gives its states, called once for each chunk, or for each step."""
+    axis = _time_axis(whole.contract)
+    rule = None if axis is None else StreamRule(axis)
+    return replace(whole, contract=replace(whole.contract, stream=rule))
+
+
+def _time_axis(model: GraphContract) -> str | None:
+    from rnn_edge.graphs.streaming import find_time_axis
+
+    try:
+        return find_time_axis(model)
+    except StreamError:
+        return None
+
+
+def _prove(
+    stream: Stream,
+    model: GraphContract,
+    known: tuple[Answering, Mapping[str, np.ndarray]],
+    staging: Path,
+    decoder: NextCharacterDecoder | TextDecoder,
+) -> GeneratePart:
+    from rnn_edge.graphs.generation import derive_generator, derive_texts, find_form
     from rnn_edge.verification.answers import check_answers
     from rnn_edge.verification.generation import check_generation
+    from rnn_edge.verification.language_oracle import LanguageOracle
 
-    if not is_written(decoder):
-        return GeneratePart(None, {"refused": "no decoder of next characters"}, {})
-    if stream is None or oracle is None:
-        return GeneratePart(None, {"refused": "a model that does not stream"}, {})
-    try:
-        generator = derive_generator(stream, decoder.never)
-        session = Session(_save(generator, staging), trusted=True)
-        report, golden = check_generation(session, model, oracle, decoder.never, examples or {})
-        texts = None
-        if isinstance(decoder, TextDecoder):
-            texts = derive_texts(stream, decoder)
-            check_answers(Session(_save(texts, staging), trusted=True), session, golden, decoder)
-    except (ExportError, VerificationError) as error:
-        return GeneratePart(None, {"refused": str(error)}, {})
+    rule = stream.contract.stream
+    form = find_form(stream.contract, None if rule is None else rule.axis)
+    asked = LanguageOracle(known[0], model, form, known[1])
+    asked.require_next()
+    form = replace(form, probabilities=asked.tells_probabilities())
+    never = sorted({*(place for place in decoder.never if place < form.vocabulary), *form.unread})
+    generator = derive_generator(stream, never, form)
+    session = Session(_save(generator, staging), trusted=True)
+    asked = LanguageOracle(known[0], model, form, known[1])
+    report, golden = check_generation(session, model, asked, never)
+    texts = None
+    if isinstance(decoder, TextDecoder):
+        texts = derive_texts(stream, decoder, never, form)
+        check_answers(Session(_save(texts, staging), trusted=True), session, golden, decoder)
     return GeneratePart(generator, report.to_dict(), golden, texts)
 
 
-def never_but_bytes(
+def never_without_text(
     decoder: Decoder | None, front_end: FrontEnd | None, model: GraphContract
 ) -> Decoder | None:
-    """``decoder``; of a language model of bytes, what is no byte is never to be sampled."""
-    if not isinstance(decoder, NextCharacterDecoder) or not isinstance(front_end, ByteFrontEnd):
+    """``decoder``; of a language model, what is no byte and no character is never to be sampled."""
+    if not isinstance(decoder, NextCharacterDecoder):
         return decoder
-    logits = model.outputs[0].dims[-1:]
-    count = logits[0] if logits and isinstance(logits[0], int) else 0
-    bytes_of = range(front_end.offset, front_end.offset + 256)
-    others = {place for place in range(count) if place not in bytes_of}
+    if isinstance(front_end, ByteFrontEnd):
+        known = range(front_end.offset, front_end.offset + 256)
+    elif isinstance(front_end, CharacterFrontEnd):
+        known = range(len(front_end.vocabulary))
+    else:
+        return decoder
+    others = {place for place in range(_count_logits(model)) if place not in known}
     return replace(decoder, never=tuple(sorted({*decoder.never, *others})))
+
+
+def _count_logits(model: GraphContract) -> int:
+    """How many ids a language model tells of; 0 where it is none."""
+    from rnn_edge.graphs.generation import find_form
+
+    try:
+        return find_form(model, _time_axis(model)).vocabulary
+    except ExportError:
+        return 0
 
 
 def write_generator(folder: Path, part: GeneratePart, about: Contract) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from rnn_edge.contract import AxisLimits, GraphContract, TensorSpec
+from rnn_edge.contract import GraphContract, TensorSpec
 from rnn_edge.errors import VerificationError
+from rnn_edge.graphs.generation.form import BATCH
 from rnn_edge.graphs.generation.model import name_beside
 from rnn_edge.runtime import Session
-from rnn_edge.verification.cases import Answer
-from rnn_edge.verification.sampling import sample_inputs
+from rnn_edge.verification.language_oracle import LanguageOracle
 from rnn_edge.verification.tolerance import compare
 
 _SEED = 29
@@ -48,31 +47,19 @@ class GenerationReport:
         return asdict(self)
 
 
-class Answering(Protocol):
-    """Who knows the right answers: an Oracle, or what stands for one."""
-
-    def answer(self, inputs: Arrays) -> list[Answer]:
-        """The model's outputs for ``inputs``, in the order of its contract."""
-
-
 def check_generation(
-    session: Session,
-    model: GraphContract,
-    oracle: Answering,
-    never: Sequence[int],
-    examples: Mapping[str, np.ndarray],
+    session: Session, model: GraphContract, oracle: LanguageOracle, never: Sequence[int]
 ) -> tuple[GenerationReport, Arrays]:
     """Compare every row that ``session`` writes with ``oracle``, one row at a time.
 
     The eager module reads prompt and written ids at once: its log-probabilities of those ids, its
     likeliest ids at temperature 0 and its states must be the graph's. ``model`` is the contract of
-    the module's own graph; what stays the same while it writes is drawn as ``examples`` are, by
-    name, as far as there are such. Gives a report, and the inputs of the first trial. Raises
+    the module's own graph. Gives a report, and the inputs of the first trial. Raises
     VerificationError.
     """
     random = np.random.default_rng(_SEED)
     tried = (*_TRIALS, *(_SEARCHES if _searches(session) else ()))
-    trials = [_feed(session.contract, model, trial, examples, random) for trial in tried]
+    trials = [_feed(session.contract, model, oracle, trial, random) for trial in tried]
     worst = {"log_probabilities": 0.0, "states": 0.0}
     rows = written = 0
     for feed in trials:
@@ -89,8 +76,8 @@ def check_generation(
 def _feed(
     contract: GraphContract,
     model: GraphContract,
+    oracle: LanguageOracle,
     trial: tuple[tuple[int, ...], dict[str, float]],
-    examples: Mapping[str, np.ndarray],
     random: np.random.Generator,
 ) -> Arrays:
     """Prompts, options, what stays the same, and the states that the eager module takes; it starts
@@ -105,50 +92,22 @@ def _feed(
         feed[name] = np.array(value, contract.input(name).dtype)
     for spec in contract.inputs:
         if spec.name in model.state_inputs:
-            shape = [len(lengths) if isinstance(dim, str) else dim for dim in spec.dims]
-            feed[spec.name] = random.uniform(-1, 1, shape).astype(spec.dtype)
-    return feed | _draw_beside(contract, model, len(lengths), examples, random)
+            feed[spec.name] = _draw_state(spec, len(lengths), random)
+    others = oracle.draw_others(len(lengths), random)
+    return feed | {name_beside(spec): others[spec.name] for spec in oracle.others}
 
 
-def _draw_beside(
-    contract: GraphContract,
-    model: GraphContract,
-    rows: int,
-    examples: Mapping[str, np.ndarray],
-    random: np.random.Generator,
-) -> Arrays:
-    beside = _beside(contract, model)
-    if not beside:
-        return {}
-    sizes = {"batch": rows}
-    for spec in beside.values():
-        for dim in spec.dims:
-            if isinstance(dim, str) and dim not in sizes:
-                limits = contract.axes.get(dim, AxisLimits())
-                least, most = max(1, limits.minimum), limits.maximum or math.inf
-                sizes[dim] = int(min(least + random.integers(8), most))
-    given = {
-        name: examples.get(spec.name, np.zeros([1] * len(spec.dims), spec.dtype))
-        for name, spec in beside.items()
-    }
-    inputs = tuple(contract.input(name) for name in beside)
-    return sample_inputs(replace(contract, inputs=inputs), given, sizes, random)
-
-
-def _beside(contract: GraphContract, model: GraphContract) -> dict[str, TensorSpec]:
-    """What the module is given that stays the same while it writes, by the generator's names."""
-    tokens = contract.inputs[0].name
-    return {
-        name_beside(spec): spec
-        for spec in model.inputs
-        if spec.name != tokens and spec.name not in model.state_inputs
-    }
+def _draw_state(spec: TensorSpec, rows: int, random: np.random.Generator) -> np.ndarray:
+    shape = [rows if isinstance(dim, str) else dim for dim in spec.dims]
+    if not spec.dtype.startswith("float"):
+        return np.zeros(shape, spec.dtype)  # a count starts where it starts
+    return random.uniform(-1, 1, shape).astype(spec.dtype)
 
 
 def _check_row(
     session: Session,
     model: GraphContract,
-    oracle: Answering,
+    oracle: LanguageOracle,
     never: Sequence[int],
     feed: Arrays,
     outputs: Arrays,
@@ -156,16 +115,14 @@ def _check_row(
 ) -> Iterator[tuple[str, float]]:
     asked = _Row(session.contract, model, feed, row)
     written = outputs["generated"][row, : outputs["generated_lengths"][row]]
-    answers = oracle.answer(asked.given(written[np.newaxis, :-1]))
-    own, truth = (
-        _after_prompt(logits, len(written), never) for logits in (answers[0].own, answers[0].truth)
-    )
+    told = oracle.tell([*asked.prompt, *written[:-1]], asked.given(oracle), len(written))
+    own, truth = (_normalized(logits, never) for logits in (told.logits.own, told.logits.truth))
     places = np.arange(len(written)), written
     deviation = compare(
         outputs["log_probabilities"][row, : len(written)].astype(np.float32),
         own[places].astype(np.float32),
         truth[places],
-        answers[0].sensitivity,
+        told.logits.sensitivity,
     )
     _hold(deviation.error, deviation.tolerance, "log_probabilities", feed, row)
     yield "log_probabilities", deviation.error
@@ -175,10 +132,9 @@ def _check_row(
     elif feed.get("temperature", 1) == 0:
         lost = float(np.max(truth.max(axis=1) - truth[places]))
         _hold(lost, 2 * deviation.tolerance, "generated", feed, row)
-    names = [spec.name for spec in model.outputs]
     for pair in model.states:
-        answer = answers[names.index(pair.output)]
-        found = outputs[pair.output].take([row], pair.batch_axis or 0)
+        answer, spec = told.states[pair.output], model.output(pair.output)
+        found = _own_row(outputs[spec.name], session.contract.output(spec.name), spec, row)
         deviation = compare(found, answer.own, answer.truth, answer.sensitivity)
         _hold(deviation.error, deviation.tolerance, pair.output, feed, row)
         yield "states", deviation.error
@@ -193,43 +149,38 @@ class _Row:
     feed: Arrays
     row: int
 
-    def given(self, written: np.ndarray) -> Arrays:
-        """The module's inputs for texts of ``written``, int64[texts, steps], behind the prompt."""
-        tokens = self.contract.inputs[0].name
-        prompt = self.feed[tokens][self.row, : self.feed["lengths"][self.row]]
-        prompts = np.broadcast_to(prompt, (len(written), len(prompt)))
-        found = {tokens: np.concatenate([prompts, written], axis=1)}
-        for pair in self.model.states:
-            if pair.batch_axis is not None:
-                found[pair.input] = self._of_row(pair.input, pair.batch_axis, len(written))
-        for name, spec in _beside(self.contract, self.model).items():
-            found[spec.name] = (
-                self._of_row(name, spec.dims.index("batch"), len(written))
-                if "batch" in spec.dims
-                else self.feed[name]
-            )
-        return {spec.name: found[spec.name] for spec in self.model.inputs}
+    @property
+    def prompt(self) -> list[int]:
+        ids: list[int] = self.feed[self.contract.inputs[0].name][self.row].tolist()
+        return ids[: self.feed["lengths"][self.row]]
 
-    def _of_row(self, name: str, axis: int, times: int) -> np.ndarray:
-        return self.feed[name].take([self.row] * times, axis)
+    def given(self, oracle: LanguageOracle) -> Arrays:
+        """States and what the module reads once, by its names."""
+        states = {pair.input: self.model.input(pair.input) for pair in self.model.states}
+        named = states | {name_beside(spec): spec for spec in oracle.others}
+        return {
+            spec.name: _own_row(self.feed[name], self.contract.input(name), spec, self.row)
+            for name, spec in named.items()
+        }
 
 
-def _likeliest(asked: _Row, oracle: Answering, never: Sequence[int]) -> float:
+def _likeliest(asked: _Row, oracle: LanguageOracle, never: Sequence[int]) -> float:
     """The log-probability of the likeliest text that a beam search finds with ``oracle``."""
     beams, end = int(asked.feed["beams"]), int(asked.feed.get("end", -1))
-    texts, scores = np.zeros((1, 0), np.int64), np.zeros(1)
+    texts: list[list[int]] = [[]]
+    scores, given = np.zeros(1), asked.given(oracle)
     for _ in range(int(asked.feed["max_new"])):
-        logits = oracle.answer(asked.given(texts))[0].truth[:, -1].astype(np.float64)
-        logits[:, list(never)] = -np.inf
-        chances = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-        if texts.shape[1]:
-            over = texts[:, -1] == end
-            chances[over] = -np.inf
-            chances[over, end] = 0
+        told = [oracle.tell([*asked.prompt, *text], given, 1).logits.truth for text in texts]
+        chances = _normalized(np.concatenate(told), never)
+        over = [text[-1:] == [end] for text in texts]
+        chances[over] = -np.inf
+        chances[over, end] = 0
         totals = (scores[:, np.newaxis] + chances).reshape(-1)
         best = np.argsort(-totals, kind="stable")[:beams]
         parents, ids = np.divmod(best, chances.shape[1])
-        texts = np.concatenate([texts[parents], ids[:, np.newaxis]], axis=1)
+        texts = [
+            [*texts[parent], place] for parent, place in zip(parents, ids.tolist(), strict=True)
+        ]
         scores = totals[best]
     return float(scores[0])
 
@@ -238,9 +189,20 @@ def _searches(session: Session) -> bool:
     return any(spec.name == "beams" for spec in session.contract.inputs)
 
 
-def _after_prompt(logits: np.ndarray, count: int, never: Sequence[int]) -> np.ndarray:
+def _own_row(array: np.ndarray, spec: TensorSpec, own: TensorSpec, row: int) -> np.ndarray:
+    """Row ``row`` of a tensor of ``spec``, as a module takes it whose tensor is ``own``."""
+    if BATCH not in spec.dims:
+        return array
+    return array.take([row], spec.dims.index(BATCH)).reshape(
+        [1 if isinstance(dim, str) else dim for dim in own.dims]
+        if len(own.dims) < len(spec.dims)
+        else [1 if dim == BATCH else size for dim, size in zip(spec.dims, array.shape, strict=True)]
+    )
+
+
+def _normalized(logits: np.ndarray, never: Sequence[int]) -> np.ndarray:
     """Log-probabilities float64[count, vocabulary] of what was written."""
-    last = logits[0, -count:].astype(np.float64)
+    last = logits.astype(np.float64)
     last[:, list(never)] = -np.inf
     last = last - last.max(axis=1, keepdims=True)
     result: np.ndarray = last - np.log(np.exp(last).sum(axis=1, keepdims=True))

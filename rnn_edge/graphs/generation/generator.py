@@ -16,7 +16,9 @@ from onnx_ir.passes import common
 from rnn_edge.graphs.cleaning import clean
 from rnn_edge.graphs.generation.beams import Beams, search, widen
 from rnn_edge.graphs.generation.choice import MODULUS, draw, take_likeliest
+from rnn_edge.graphs.generation.form import Form, find_form
 from rnn_edge.graphs.generation.invariants import hoist_invariants
+from rnn_edge.graphs.generation.language_model import declared
 from rnn_edge.graphs.generation.loops import (
     Begun,
     Pick,
@@ -33,48 +35,51 @@ from rnn_edge.graphs.generation.model import (
     SEED,
     SEED_AFTER,
     Model,
-    declared,
     state_variables,
 )
 from rnn_edge.graphs.generation.model import (
     GENERATE_FILE as GENERATE_FILE,
 )
+from rnn_edge.graphs.generation.row_by_row import call_rows, describe_rows
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
 
 
-def derive_generator(stream: Stream, never: Sequence[int] = ()) -> Stream:
+def derive_generator(stream: Stream, never: Sequence[int] = (), form: Form | None = None) -> Stream:
     """The graph that continues prompts with the model of ``stream``; ``stream`` stays as it is.
 
-    ``stream`` takes int64[batch, sequence] ids and gives float32[batch, sequence, vocabulary]
-    logits first. ``never`` are ids that are not to come. Raises ExportError for other models.
+    ``stream`` reads an id a step and tells of the next, in ``form``, or in that which its contract
+    shows. ``never`` are ids that are not to come. Raises ExportError for other models.
     """
-    model = Model(stream)
-    inputs = {spec.name: declared(spec) for spec in model.inputs}
+    if form is None:
+        rule = stream.contract.stream
+        form = find_form(stream.contract, None if rule is None else rule.axis)
+    model = Model(stream, form)
+    contract = model.describe() if model.alike else describe_rows(model)
+    inputs = {spec.name: declared(spec) for spec in contract.inputs}
     graph = ir.Graph(
         list(inputs.values()), [], nodes=[], opset_imports=dict(stream.model.graph.opset_imports),
         name="generate",
     )  # fmt: skip
-    weights = Weights(graph)
-    writer = Writer(weights)
-    given = inputs
-    beams = Beams.of(writer, model, inputs) if model.searches else None
-    if beams is not None:
-        given = beams.repeat(writer, inputs)
-    model.hold(writer, given)
-    logits, states = _read_prompts(writer, model, given)
-    pick = Pick(model, given, never_mask(model, never))
-    outputs = _write_ids(writer, pick, logits, states, beams)
+    writer = Writer(Weights(graph))
+    mask = never_mask(model, never)
+
+    def generate(writer: Writer, inputs: Mapping[str, ir.Value]) -> dict[str, ir.Value]:
+        beams = Beams.of(writer, model, inputs) if model.searches else None
+        given = inputs if beams is None else beams.repeat(writer, inputs)
+        model.hold(writer, given)
+        logits, states = _read_prompts(writer, model, given)
+        return _write_ids(writer, Pick(model, given, mask), logits, states, beams)
+
+    alike = model.alike
+    outputs = generate(writer, inputs) if alike else call_rows(writer, model, inputs, generate)
     graph.extend(writer.nodes)
-    for spec in model.outputs:
-        value = outputs[spec.name]
-        end = ir.node("Identity", [value])
+    for spec in contract.outputs:
+        end = ir.node("Identity", [outputs[spec.name]])
         graph.append(end)
+        shown = declared(spec)
         end.outputs[0].name = spec.name
-        end.outputs[0].type = ir.TensorType(
-            ir.DataType[spec.dtype.upper().replace("FLOAT32", "FLOAT")]
-        )
-        end.outputs[0].shape = ir.Shape(list(spec.dims))
+        end.outputs[0].type, end.outputs[0].shape = shown.type, shown.shape
         graph.outputs.append(end.outputs[0])
     functions = [
         ir.serde.deserialize_function(each.to_function_proto())
@@ -82,10 +87,11 @@ def derive_generator(stream: Stream, never: Sequence[int] = ()) -> Stream:
     ]
     made = ir.Model(graph, ir_version=stream.model.ir_version, functions=functions)
     common.InlinePass()(made)
+    name_apart(made)
     clean(made)
     hoist_invariants(made.graph)
     name_apart(made)
-    return Stream(made, model.describe())
+    return Stream(made, contract)
 
 
 def _read_prompts(
@@ -99,6 +105,8 @@ def _read_prompts(
     begin = inputs.get(BEGIN.name)
     logits, states = model.call(writer, model.stream, common_part, states, begin)
     logits = writer.op("Gather", logits, writer.constant(-1), axis=1)
+    if not model.alike:
+        return logits, states  # of one row
     longest = writer.op("ReduceMax", lengths, keepdims=1)
     rest = writer.op("Squeeze", writer.op("Sub", longest, shortest))
 
@@ -146,7 +154,8 @@ def _write_ids(
     if beams is not None:
         alone = writer.op("Where", beams.several, writer.constant(0), count)
     written = []
-    for write, of_one in ((write_row, True), (write_rows, False)):
+    ways = ((write_row, True), (write_rows, False))
+    for write, of_one in ways if model.alike else ways[:1]:
         for draws in (False, True):
             chosen = (
                 (one if of_one else writer.op("Not", one)),
@@ -161,9 +170,9 @@ def _write_ids(
     likelihoods = in_rows(writer, likelihood, [part.likelihoods for part in written])
     running = [part.running for part in written if part.running is not None]
     # A row alone has ended when its loop has.
-    lengths = writer.op(
-        "Where", one, writer.op("Shape", generated, start=1, end=2), _count(writer, first, running)
-    )
+    lengths = writer.op("Shape", generated, start=1, end=2)
+    if running:
+        lengths = writer.op("Where", one, lengths, _count(writer, first, running))
     if beams is not None:
         turns = writer.op("Where", beams.several, count, writer.constant(0))
         found = search(writer, pick, beams, logits, turns, states)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from rnn_edge.contract import AxisLimits, GraphContract, StatePair, TensorSpec
 from rnn_edge.errors import ExportError
 from rnn_edge.graphs.generation.embedding_table import fold_embeddings
+from rnn_edge.graphs.generation.form import BATCH, Form
 from rnn_edge.graphs.generation.going_on import without_reset
 from rnn_edge.graphs.generation.held_part import split_held
+from rnn_edge.graphs.generation.language_model import as_language_model, declared
 from rnn_edge.graphs.streaming.step import derive_step
 from rnn_edge.graphs.streaming.stream import Stream
-from rnn_edge.graphs.writing import Writer, variable
+from rnn_edge.graphs.writing import Writer
 
 GENERATE_FILE = "generate.onnx"
 _LARGEST_ID = 2.0**31
@@ -55,43 +56,38 @@ class Model:
     same for one row, go on from states that have begun.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, form: Form) -> None:
+        stream = as_language_model(stream, form)
         contract = stream.contract
         rule = contract.stream
         assert rule is not None
+        if rule.latency:
+            raise ExportError(
+                "a model that generates must tell of the next id at once, it does so "
+                f"{rule.latency} later. Take out what forward() puts before the ids, or generate "
+                "in the app."
+            )
         self.states = contract.states
         self.reset = None if rule.reset is None else contract.input(rule.reset)
-        read = [
-            spec for spec in contract.inputs
-            if spec.name not in contract.state_inputs and spec != self.reset
-        ]  # fmt: skip
-        timed = [spec for spec in read if rule.axis in spec.dims]
-        self.kept = tuple(spec for spec in read if spec not in timed)
-        logits = contract.outputs[0]
-        fits = (
-            len(timed) == 1 and timed[0].dtype == "int64" and timed[0].dims == ("batch", rule.axis)
-            and logits.dtype == "float32" and len(logits.dims) == 3
-            and logits.dims[:2] == ("batch", rule.axis) and rule.latency == 0
-        )  # fmt: skip
-        if not fits or isinstance(logits.dims[2], str):
-            raise ExportError(
-                "a model that generates must take int64[batch, sequence] ids, beside them what "
-                "stays the same, and give float32[batch, sequence, vocabulary] logits at each step "
-                f"first, it takes {', '.join(map(str, read))} and gives {logits}. Generate in the "
-                "app."
-            )
-        self.tokens, self.logits = timed[0], logits
-        self.vocabulary = int(logits.dims[2])
+        self.kept = form.others
+        self.tokens, self.logits = contract.inputs[0], contract.outputs[0]
+        self.vocabulary, self._has_rows = form.vocabulary, form.has_rows
         self.contract = contract
-        trimmed = _keep_outputs(stream, {logits.name, *(pair.output for pair in self.states)})
         self.beside: Stream | None = None
-        self.stream = trimmed
+        self.stream = stream
         if self.kept:
-            self.beside, self.stream = split_held(trimmed, {spec.name for spec in self.kept})
+            self.beside, self.stream = split_held(stream, {spec.name for spec in self.kept})
         begun = without_reset(self.stream)
         self.step = derive_step(begun)
         self.alone = fold_embeddings(derive_step(begun, rows=1), self.tokens.name)
         self._held: dict[str, ir.Value] = {}
+        names = [spec.name for spec in self.inputs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ExportError(
+                f"inputs of a model that generates must have names of their own, {twice!r} is that "
+                "of an input of generate.onnx too. Rename the parameter of forward()."
+            )
 
     @property
     def searches(self) -> bool:
@@ -99,7 +95,7 @@ class Model:
 
         ONNX Runtime packs the weights in memory for one Loop more.
         """
-        return bool(self.kept)
+        return bool(self.kept) and self.alike
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -130,6 +126,15 @@ class Model:
             pairs = (*pairs, StatePair(BEGIN.name, BEGUN.name, 0, initial=1.0))
         axes = {"batch": AxisLimits(), "prompt": AxisLimits(), **axes}
         return GraphContract(GENERATE_FILE, self.inputs, self.outputs, pairs, axes)
+
+    @property
+    def alike(self) -> bool:
+        """Whether rows of a batch are read in one call, each with states of its own."""
+        specs = [self.contract.input(pair.input) for pair in self.states]
+        return self._has_rows and all(
+            pair.batch_axis is not None and spec.dims[pair.batch_axis] == BATCH
+            for pair, spec in zip(self.states, specs, strict=True)
+        )
 
     def hold(self, writer: Writer, inputs: Mapping[str, ir.Value]) -> None:
         """Write what stays the same for all rows of ``inputs``."""
@@ -168,19 +173,13 @@ class Model:
         for pair, after, before in zip(self.states, new, old, strict=True):
             shape = self._shape_beside(pair)
             if shape not in beside:
-                beside[shape] = (
-                    writer.op("Reshape", rows, writer.constant(shape))
-                    if shape
-                    else writer.op("ReduceMax", rows, keepdims=0)
-                )
+                beside[shape] = writer.op("Reshape", rows, writer.constant(shape))
             found.append(writer.op("Where", beside[shape], after, before))
         return found
 
     def _shape_beside(self, pair: StatePair) -> tuple[int, ...]:
-        """That of a flag a row which is to stand beside a state; () for a state of all rows."""
+        """That of a flag a row which is to stand beside a state."""
         dims = self.contract.input(pair.input).dims
-        if pair.batch_axis is None:
-            return ()
         return tuple(-1 if place == pair.batch_axis else 1 for place in range(len(dims)))
 
 
@@ -196,23 +195,7 @@ def state_variables(model: Model) -> list[ir.Value]:
     return [declared(spec, f"{spec.name}.before") for spec in specs]
 
 
-def declared(spec: TensorSpec, name: str | None = None) -> ir.Value:
-    kind = ir.DataType.from_numpy(np.dtype(spec.dtype))
-    return variable(name or spec.name, kind, spec.dims)
-
-
 def _none(writer: Writer, ids: ir.Value) -> ir.Value:
     """False for each row of ``ids``."""
     rows = writer.op("Shape", ids, start=0, end=1)
     return writer.op("ConstantOfShape", rows, value=ir.tensor(np.array([False])))
-
-
-def _keep_outputs(stream: Stream, names: Collection[str]) -> Stream:
-    """``stream`` without what a generator does not tell."""
-    model = stream.model.clone()
-    for value in list(model.graph.outputs):
-        if value.name not in names:
-            model.graph.outputs.remove(value)
-    common.RemoveUnusedNodesPass()(model)
-    outputs = tuple(spec for spec in stream.contract.outputs if spec.name in names)
-    return Stream(model, replace(stream.contract, outputs=outputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -13,30 +13,33 @@ from rnn_edge.errors import ExportError
 from rnn_edge.graphs.cleaning import clean
 from rnn_edge.graphs.generation.beams import Beams, search, widen
 from rnn_edge.graphs.generation.choice import take_likeliest
+from rnn_edge.graphs.generation.form import Form
 from rnn_edge.graphs.generation.invariants import hoist_invariants
+from rnn_edge.graphs.generation.language_model import declared
 from rnn_edge.graphs.generation.loops import Begun, Pick, in_rows, never_mask, write_rows
-from rnn_edge.graphs.generation.model import BEAMS, BEGIN, Model, declared, name_beside
+from rnn_edge.graphs.generation.model import BEAMS, BEGIN, Model, name_beside
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Weights, Writer, name_apart
 
 TEXTS_FILE = "texts.onnx"
 
 
-def derive_texts(stream: Stream, decoder: TextDecoder) -> Stream:
+def derive_texts(stream: Stream, decoder: TextDecoder, never: Sequence[int], form: Form) -> Stream:
     """The graph that begins with ``decoder.start`` and writes to the end, or ``decoder.steps`` ids.
 
-    It takes what ``stream`` takes beside its ids, and gives ``written`` int64[batch, new], behind
-    the end of a row the end again, and ``log_probabilities`` float32[batch, new], 0 behind it.
+    ``stream`` is of ``form``; ``never`` are ids that are not to come. The graph takes what
+    ``stream`` takes beside its ids, and gives ``written`` int64[batch, new], behind the end of a
+    row the end again, and ``log_probabilities`` float32[batch, new], 0 behind it.
     Raises ExportError for models that are not about something.
     """
-    model = Model(stream)
+    model = Model(stream, form)
     assert decoder.start is not None
     _require(model)
     graph = ir.Graph([], [], nodes=[], opset_imports=dict(stream.model.graph.opset_imports))
     writer = Writer(Weights(graph))
     given = {spec.name: declared(spec) for spec in model.kept}
     graph.inputs.extend(given.values())
-    outputs = _write(writer, model, decoder, given)
+    outputs = _write(writer, model, (decoder, never_mask(model, never)), given)
     graph.extend(writer.nodes)
     specs = tuple(
         TensorSpec(name, kind, ("batch", "new"), meaning)
@@ -64,8 +67,12 @@ def derive_texts(stream: Stream, decoder: TextDecoder) -> Stream:
 
 
 def _write(
-    writer: Writer, model: Model, decoder: TextDecoder, given: Mapping[str, ir.Value]
+    writer: Writer,
+    model: Model,
+    rules: tuple[TextDecoder, np.ndarray | None],
+    given: Mapping[str, ir.Value],
 ) -> list[ir.Value]:
+    decoder, mask = rules
     rows = writer.op("Shape", given[model.kept[0].name], start=0, end=1)
     inputs = _begin(writer, model, decoder, rows)
     inputs |= {name_beside(spec): given[spec.name] for spec in model.kept}
@@ -77,7 +84,7 @@ def _write(
     ids = inputs[model.tokens.name]
     logits, states = model.call(writer, model.stream, ids, states, inputs.get(BEGIN.name))
     logits = writer.op("Squeeze", logits, writer.constant([1]))
-    pick = Pick(model, inputs, never_mask(model, decoder.never))
+    pick = Pick(model, inputs, mask)
     turns = writer.constant(decoder.steps - 1)
     if beams is not None:
         found = search(writer, pick, beams, logits, turns, states)
@@ -117,6 +124,11 @@ def _require(model: Model) -> None:
         raise ExportError(
             "a model whose texts are answers must take what they are about, rows first, beside "
             f"{model.tokens}, it takes {told}. Name next characters as its decoder."
+        )
+    if not model.alike:
+        raise ExportError(
+            "a model whose texts are answers must read several rows at once, each with states of "
+            "its own. Give forward() an axis for rows, or name next characters as its decoder."
         )
     named = [
         (spec, dim)

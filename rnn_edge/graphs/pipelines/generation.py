@@ -164,6 +164,11 @@ def _require_characters(
             f"a vocabulary must name all {int(maximum) + 1} ids of a language model, it has {size} "
             "entries. Give the one that it was trained with."
         )
+    if maximum is not None and maximum + 1 < size:
+        raise ExportError(
+            f"a language model must read all {size} entries of its vocabulary, it reads "
+            f"{int(maximum) + 1}. Leave out the others, or correct the bound of its input."
+        )
 
 
 def _with_row(writer: Writer, value: ir.Value, spec: TensorSpec, lacks: ir.Value) -> ir.Value:

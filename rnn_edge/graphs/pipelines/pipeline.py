@@ -132,6 +132,11 @@ def _complete(
 
 
 def _around(contract: Contract) -> tuple[FrontEnd, Decoder]:
+    if isinstance(contract.decoder, NextCharacterDecoder):
+        raise ExportError(
+            "a pipeline of a language model holds generate.onnx, there is none. See why under "
+            "'generate'."
+        )
     if contract.front_end is None or type(contract.decoder) not in ANSWERS:
         missing = "front end" if contract.front_end is None else "decoder of such a kind"
         raise ExportError(

@@ -1,0 +1,250 @@
+"""generate.onnx of language models in the forms that people write, against one float64 core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import rnn_edge
+from rnn_edge.contract import NextCharacterDecoder
+from rnn_edge.graphs.generation.choice import MODULUS, MULTIPLIER
+
+SIZE, HIDDEN, WIDER = 9, 6, 12
+STATE = (1, HIDDEN)
+PROMPTS = np.array([[3, 4, 5, 6, 7], [8, 1, 0, 0, 0], [2, 5, 7, 0, 0]])
+LENGTHS = np.array([5, 2, 3])
+
+
+class Core(nn.Module):
+    """What all of them compute; ``tell`` gives logits [steps, ids] of the ids of one row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(8)
+        self.table = nn.Embedding(SIZE, 5)
+        self.core = nn.GRU(5, HIDDEN, batch_first=True)
+        self.head = nn.Linear(HIDDEN, SIZE)
+        with torch.no_grad():
+            self.head.weight.mul_(8)
+
+    def read(self, tokens: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, h_n = self.core(self.table(tokens), h)
+        return self.head(y), h_n
+
+    def tell(self, ids: Tensor) -> Tensor:
+        return self.read(ids[None])[0][0]
+
+
+class FlatTimeFirst(Core):
+    def forward(self, tokens: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        logits, h_n = self.read(tokens.t(), h)
+        flat = logits.transpose(0, 1).reshape(-1, SIZE)
+        return functional.log_softmax(flat, dim=1), h_n
+
+
+class FlatRowsFirst(Core):
+    def forward(self, tokens: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        logits, h_n = self.read(tokens, h)
+        return logits.reshape(-1, SIZE), h_n
+
+
+class OneHotSteps(Core):
+    """One step a call, of vectors; the state comes first, and is returned first."""
+
+    def forward(self, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = self.core((x @ self.table.weight)[:, None], h)
+        return h_n, self.head(y[:, 0])
+
+
+class IdSteps(Core):
+    def forward(self, token: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        logits, h_n = self.read(token[:, None], h)
+        return logits[:, 0], h_n
+
+
+class Probabilities(Core):
+    """Of ids that stand at axis 1, in float64 from int32."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits, _ = self.read(tokens.long())
+        return logits.double().softmax(dim=2).transpose(1, 2)
+
+
+class Last(Core):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.read(tokens)[0][:, -1]
+
+
+class OneRow(Core):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.tell(tokens)
+
+
+class WithFeatures(Core):
+    """Features as wide as the logits, which only their name tells from them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = nn.Linear(HIDDEN, SIZE)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        y, _ = self.core(self.table(tokens))
+        return self.more(y), self.head(y)
+
+
+class WiderHead(Core):
+    """More logits than ids that can be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(HIDDEN, WIDER)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.read(tokens)[0]
+
+    def tell(self, ids: Tensor) -> Tensor:
+        return super().tell(ids)[:, :SIZE]
+
+
+class Places(Core):
+    """The place in the sequence is read as well: rows of a batch share the count of steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Embedding(64, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.table(tokens) + self.places(torch.arange(tokens.size(1)))
+        return self.head(self.core(x)[0])
+
+    def tell(self, ids: Tensor) -> Tensor:
+        return self(ids[None])[0]
+
+
+IDS = torch.arange(10).reshape(2, 5) % SIZE
+H = torch.zeros(1, 2, HIDDEN)
+ROWS, TIMES, STATES = ("batch", "sequence"), ("sequence", "batch"), (None, "batch", None)
+NAMED = {"output_names": ["logits", "h_n"], "states": {"h": "h_n"}}
+# Class, arguments, axes, other options of the export.
+FORMS: dict[str, tuple[type[Core], tuple[Any, ...], list[Any], dict[str, Any]]] = {
+    "flat, time first": (FlatTimeFirst, (IDS.t(), H), [TIMES, STATES], NAMED),
+    "flat, rows first": (FlatRowsFirst, (IDS, H), [ROWS, STATES], NAMED),
+    "vectors, step by step": (
+        OneHotSteps,
+        (H, torch.eye(SIZE)[:2]),
+        [STATES, ("batch", None)],
+        {"output_names": ["h_n", "scores"], "states": {"h": "h_n"}},
+    ),
+    "ids, step by step": (IdSteps, (IDS[:, 0], H), [("batch",), STATES], NAMED),
+    "probabilities": (Probabilities, (IDS.int(),), [ROWS], {}),
+    "the last step alone": (Last, (IDS,), [ROWS], {}),
+    "one row alone": (OneRow, (IDS[0],), [("sequence",)], {}),
+    "features beside": (WithFeatures, (IDS,), [ROWS], {"output_names": ["features", "logits"]}),
+    "a wider head": (WiderHead, (IDS,), [ROWS], {}),
+    "places": (Places, (IDS,), [ROWS], {}),
+}
+
+
+def export(form: str, folder: Path) -> tuple[Core, rnn_edge.Bundle]:
+    kind, arguments, axes, options = FORMS[form]
+    module = kind().eval()
+    name = "token" if form == "ids, step by step" else "tokens"
+    bounds = {} if form == "vectors, step by step" else {name: (0, SIZE - 1)}
+    bundle = rnn_edge.export(
+        module, arguments, folder, axes=axes, bounds=bounds, decoder=NextCharacterDecoder(()),
+        **options,
+    )  # fmt: skip
+    return module.double(), bundle
+
+
+Choose = Callable[[np.ndarray, int], tuple[int, int]]
+
+
+def likeliest(logits: np.ndarray, seed: int) -> tuple[int, int]:
+    return int(logits.argmax()), seed
+
+
+def drawn(logits: np.ndarray, seed: int) -> tuple[int, int]:
+    """As documented: of ids from the likeliest on, that at the share of the generator's number."""
+    seed = (seed + 1) * MULTIPLIER % MODULUS - 1
+    order = np.argsort(-logits, kind="stable")[:4]
+    parts = np.exp(logits[order] - logits.max())
+    place = int((np.cumsum(parts) <= seed / MODULUS * parts.sum()).sum())
+    return int(order[place]), seed
+
+
+def write(module: Core, prompt: list[int], count: int, choose: Choose, seed: int) -> Any:
+    """Ids and their log-probabilities, by the float64 module that reads all again each time."""
+    ids, chances = list(prompt), []
+    for _ in range(count):
+        with torch.no_grad():
+            logits = module.tell(torch.tensor(ids))[-1].numpy()
+        place, seed = choose(logits, seed)
+        chances.append(logits[place] - np.logaddexp.reduce(logits))
+        ids.append(place)
+    return ids[len(prompt) :], chances
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_in_any_form_writes_what_it_would(form: str, tmp_path: Path) -> None:
+    module, bundle = export(form, tmp_path / "bundle")
+    assert "generate" in bundle.contract.graphs, bundle.evidence["generate"]
+    session = rnn_edge.Session(bundle, graph="generate")
+    name = session.contract.inputs[0].name
+    ways: list[tuple[Choose, dict[str, Any]]] = [
+        (likeliest, {"temperature": 0.0}), (drawn, {"top_k": 4}),
+    ]  # fmt: skip
+    for choose, options in ways:
+        seeds = np.array([6, 7, 8])
+        feed = {name: PROMPTS, "lengths": LENGTHS, "seed": seeds, **options}
+        whole = session.run_named({**feed, "max_new": 9})
+        for row, length in enumerate(LENGTHS):
+            ids, chances = write(module, PROMPTS[row, :length].tolist(), 9, choose, int(seeds[row]))
+            assert whole["generated"][row].tolist() == ids
+            np.testing.assert_allclose(whole["log_probabilities"][row], chances, atol=1e-5)
+        part = session.run_named({**feed, "max_new": 4})
+        carried = {pair.input: part[pair.output] for pair in session.contract.states}
+        ones = np.ones(3, np.int64)
+        last = {name: part["generated"][:, -1:], "lengths": ones, **options, **carried}
+        rest = session.run_named({**last, "max_new": 5})
+        both = np.concatenate([part["generated"], rest["generated"]], axis=1)
+        assert both.tolist() == whole["generated"].tolist()
+    # A row that ends is filled up with its end.
+    end = int(whole["generated"][0, 1])
+    found = session.run_named({**feed, "max_new": 9, "end": end})
+    for row, written in enumerate(whole["generated"].tolist()):
+        count = written.index(end) + 1 if end in written else 9
+        width = found["generated"].shape[1]
+        assert found["generated"][row].tolist() == (written[:count] + 9 * [end])[:width]
+        assert found["generated_lengths"][row] == count
+
+
+class Shifted(Core):
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = functional.pad(self.table(tokens)[:, :-1], (0, 0, 1, 0))
+        return self.head(self.core(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (Shifted, "must follow from the id of that step"),
+        (WithFeatures, "Name one of them 'logits'"),
+    ],
+)
+def test_what_would_write_nonsense_is_refused(
+    module: type[Core], reason: str, tmp_path: Path
+) -> None:
+    bundle = rnn_edge.export(
+        module().eval(), (IDS,), tmp_path / "bundle", axes=[ROWS],
+        bounds={"tokens": (0, SIZE - 1)}, decoder=NextCharacterDecoder(()),
+    )  # fmt: skip
+    assert "generate" not in bundle.contract.graphs
+    assert reason in bundle.evidence["generate"]["refused"]
