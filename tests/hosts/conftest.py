@@ -7,20 +7,27 @@ from pathlib import Path
 
 import native_programs
 import pytest
-from host_bundles import export_byte_writer, export_bytes, export_tagger, export_task
+from host_bundles import (
+    export_answering,
+    export_byte_writer,
+    export_bytes,
+    export_tagger,
+    export_task,
+)
 
 from rnn_edge.bundle import Bundle
 
 
 @pytest.fixture(scope="session")
 def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
-    """The bundle of a task, ``tagger``, ``bytes``, ``byte-writer``; each is exported once."""
+    """The bundle of a task, or one of those below; each is exported once."""
     made: dict[str, Bundle] = {}
 
     def get(name: str) -> Bundle:
         if name not in made:
             folder = tmp_path_factory.mktemp("bundles") / name
             own = {
+                "answering": export_answering,
                 "tagger": export_tagger,
                 "bytes": export_bytes,
                 "byte-writer": export_byte_writer,

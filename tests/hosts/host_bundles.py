@@ -12,7 +12,13 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
 from rnn_edge.bundle import Bundle
-from rnn_edge.contract import ByteFrontEnd, LabelDecoder, NextCharacterDecoder
+from rnn_edge.contract import (
+    ByteFrontEnd,
+    CharacterFrontEnd,
+    LabelDecoder,
+    NextCharacterDecoder,
+    TextDecoder,
+)
 from rnn_edge.tasks import task_class
 from rnn_edge.tasks.task import Deployment
 
@@ -129,6 +135,49 @@ def export_byte_writer(folder: Path) -> Bundle:
         bounds={"tokens": (0, 258)},
         front_end=ByteFrontEnd(offset=1),
         decoder=NextCharacterDecoder(),
+    )
+
+
+class Answering(nn.Module):
+    """Logits of the next character of an answer: attention over a text that is read both ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source_table = nn.Embedding(12, 6)
+        self.encoder = nn.GRU(6, 4, batch_first=True, bidirectional=True)
+        self.table = nn.Embedding(15, 6)
+        self.decoder = nn.LSTM(6, 8, batch_first=True)
+        self.head = nn.Linear(16, 15)
+
+    def forward(self, source: Tensor, lengths: Tensor, tokens: Tensor) -> Tensor:
+        packed = pack_padded_sequence(
+            self.source_table(source), lengths, batch_first=True, enforce_sorted=False
+        )
+        found, last = self.encoder(packed)
+        memory, _ = pad_packed_sequence(found, batch_first=True, total_length=source.size(1))
+        h = torch.cat([last[0], last[1]], dim=1).unsqueeze(0)
+        y, _ = self.decoder(self.table(tokens), (h, torch.zeros_like(h)))
+        outside = torch.arange(source.size(1)) >= lengths.unsqueeze(1)
+        scores = (y @ memory.transpose(1, 2)).masked_fill(outside.unsqueeze(1), -1e9)
+        logits: Tensor = self.head(torch.cat([y, scores.softmax(dim=2) @ memory], dim=2))
+        return logits
+
+
+def export_answering(folder: Path) -> Bundle:
+    """A text in, the likeliest that two beams find out."""
+    torch.manual_seed(2)
+    module = randomized(Answering())
+    with torch.no_grad():
+        module.head.weight *= 4
+    names = ("<start>", "<end>", "<pad>", *"QRSTUVWXYZ", "\N{SNOWMAN}", "\U0001f600")
+    return rnn_edge.export(
+        module,
+        (torch.randint(12, (2, 9)), torch.tensor([9, 4]), torch.randint(15, (2, 5))),
+        folder,
+        axes=[("batch", "source"), ("batch",), ("batch", "sequence")],
+        bounds={"source": (0, 11), "tokens": (0, 14)},
+        front_end=CharacterFrontEnd(("\0", "?", *"Quick andf"), 1, 0),
+        decoder=TextDecoder(names, end=1, start=0, never=(0, 2), steps=20, beams=2),
     )
 
 

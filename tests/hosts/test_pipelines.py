@@ -24,6 +24,9 @@ from rnn_edge.bundle import Bundle
 HERE = Path(__file__).parent
 BundleOf = Callable[[str], Bundle]
 # Their first call is greedy, which alone is compared with eager torch here.
+# A module that gives logits of the next character: eager torch is asked in another test.
+ANSWERING = "answering"
+ALL = (*TASKS, *PORTABLE, ANSWERING)
 WRITING = ("language-model", "language-model-portable", "music")
 
 
@@ -31,7 +34,7 @@ WRITING = ("language-model", "language-model-portable", "music")
 def calls(bundle_of: BundleOf, folder: Path) -> Mapping[str, tuple[list[Feed], list[Feed]]]:
     """What each graph of ``folder`` is fed, and what it says in Python."""
     found = {}
-    for name in (*TASKS, *PORTABLE):
+    for name in ALL:
         session = rnn_edge.Session(folder / f"{name}.onnx", trusted=True)
         feeds = raw_inputs.feeds_of(name, session)
         found[name] = (feeds, [session.run_named(feed) for feed in feeds])
@@ -42,7 +45,7 @@ def calls(bundle_of: BundleOf, folder: Path) -> Mapping[str, tuple[list[Feed], l
 def folder(bundle_of: BundleOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """NAME.onnx of every bundle."""
     place = tmp_path_factory.mktemp("pipelines")
-    for name in (*TASKS, *PORTABLE):
+    for name in ALL:
         shutil.copyfile(bundle_of(name).graph_path("pipeline"), place / f"{name}.onnx")
     shutil.copyfile(HERE / "pipelines.mjs", place / "pipelines.mjs")
     return place
@@ -131,7 +134,7 @@ def reader(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "reader"
 
 
-@pytest.mark.parametrize("name", [*TASKS, *PORTABLE])
+@pytest.mark.parametrize("name", ALL)
 def test_c_reads_what_python_reads(
     folder: Path, calls: Mapping[str, Any], reader: Path, name: str, tmp_path: Path
 ) -> None:
