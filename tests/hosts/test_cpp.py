@@ -25,7 +25,7 @@ def test_golden_data_and_answers_are_right(
     native_programs.check_answers(built(name), bundle_of(name), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["tagging", "video"])
+@pytest.mark.parametrize("name", ["tagging", "video", "answering"])
 def test_raw_files_are_answered_as_by_python(
     bundle_of: BundleOf, built: Callable[[str], Path], name: str, tmp_path: Path
 ) -> None:

@@ -44,7 +44,10 @@ def test_golden_data_and_answers_are_right(bundle_of: BundleOf, name: str, tmp_p
 
 @pytest.mark.parametrize(
     "name",
-    ["bytes", "sentiment-portable", "tagging", "translation", "speech", "captioning", "video"],
+    [
+        *("bytes", "sentiment-portable", "tagging", "translation", "speech", "captioning", "video"),
+        "answering",
+    ],
 )
 def test_raw_files_are_answered_as_by_python(
     bundle_of: BundleOf, name: str, tmp_path: Path
