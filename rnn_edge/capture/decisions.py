@@ -6,12 +6,12 @@ graph with a number that is 1 where it holds, and other traces show the other wa
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import reduce
 from types import FrameType
 from typing import Any
 
@@ -164,10 +164,16 @@ def _asks_for_one(environment: ShapeEnv, relation: sympy.Basic) -> bool:
     if not getattr(relation, "is_Relational", False) or len(relation.free_symbols) != 1:
         return False
     (size,) = relation.free_symbols
-    if size not in environment.backed_var_to_val:
+    return size in environment.backed_var_to_val and _differs_at_one(relation, size)
+
+
+# A trace asks the same of a size at each of its operators.
+@functools.lru_cache(maxsize=4096)
+def _differs_at_one(relation: sympy.Basic, size: sympy.Symbol) -> bool:
+    beyond = _answer(relation, size, _BEYOND_ONE[0])
+    if _answer(relation, size, 1) in (beyond, None):
         return False
-    answers = {_answer(relation, size, number) for number in _BEYOND_ONE}
-    return len(answers) == 1 and _answer(relation, size, 1) not in {*answers, None}
+    return all(_answer(relation, size, number) is beyond for number in _BEYOND_ONE[1:])
 
 
 def _answer(relation: sympy.Basic, size: sympy.Symbol, number: int) -> bool | None:
@@ -213,7 +219,7 @@ def _as_number(environment: ShapeEnv, relation: sympy.Basic) -> Any:
     if isinstance(relation, (sympy.And, sympy.Or)):
         parts = [_as_number(environment, part) for part in relation.args]
         join = torch.sym_min if isinstance(relation, sympy.And) else torch.sym_max
-        return None if None in parts else reduce(join, parts)
+        return None if None in parts else functools.reduce(join, parts)
     if isinstance(relation, sympy.Not):
         holds = _as_number(environment, relation.args[0])
         return None if holds is None else 1 - holds

@@ -14,6 +14,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
+from rnn_edge.capture.composites import replace_composites
+
 _ATEN = torch.ops.aten
 # Checks, which torch.onnx removes before it translates.
 _CHECKS = (
@@ -28,33 +30,23 @@ _CHECKS = (
 def is_translatable(exported: ExportedProgram, known: Collection[Any]) -> bool:
     """Whether every operator of ``exported`` is among ``known`` and writes into nothing.
 
-    Two composites that stand in most programs are replaced by what they are made of.
+    Composites that stand in many programs are replaced by what they are made of.
     """
-    for node in _calls(exported):
-        _simplify(node)
-    return all(_is_translatable(node, known) for node in _calls(exported))
+    for part in _parts(exported):
+        renamed = replace_composites(part)
+        if part is exported.graph_module:
+            for spec in exported.graph_signature.output_specs:
+                spec.arg.name = renamed.get(spec.arg.name, spec.arg.name)
+    return all(
+        _is_translatable(node, known)
+        for part in _parts(exported)
+        for node in part.graph.nodes
+        if node.op == "call_function"
+    )
 
 
-def _calls(exported: ExportedProgram) -> Iterator[Node]:
-    for part in exported.graph_module.modules():
-        if isinstance(part, GraphModule):
-            yield from (node for node in part.graph.nodes if node.op == "call_function")
-
-
-def _simplify(node: Node) -> None:
-    if node.target is _ATEN.movedim.int:
-        x, source, destination = node.args
-        rank = _rank(x)
-        order = [dim for dim in range(rank) if dim != source % rank]  # type: ignore[operator]
-        order.insert(destination % rank, source % rank)  # type: ignore[operator, arg-type]
-        node.target, node.args = _ATEN.permute.default, (x, order)
-    elif node.target is _ATEN.to.dtype and len(node.args) == 2 and not node.kwargs:
-        x, dtype = node.args
-        node.target, node.args, node.kwargs = _ATEN._to_copy.default, (x,), {"dtype": dtype}
-
-
-def _rank(node: Any) -> int:
-    return len(node.meta["val"].shape)
+def _parts(exported: ExportedProgram) -> Iterator[GraphModule]:
+    yield from (part for part in exported.graph_module.modules() if isinstance(part, GraphModule))
 
 
 def _is_translatable(node: Node, known: Collection[Any]) -> bool:

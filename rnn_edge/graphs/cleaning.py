@@ -5,7 +5,6 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
-from onnxscript.rewriter import RewritePass
 
 from rnn_edge.graphs.double_convolutions import ComposeDoubleConvolutions
 from rnn_edge.graphs.double_norms import ComposeDoubleNorms
@@ -13,7 +12,7 @@ from rnn_edge.graphs.double_scales import SetScalesApart
 from rnn_edge.graphs.flag_choices import ReplaceFlagChoices
 from rnn_edge.graphs.half_precision import ReplaceHalfMatMuls, WidenHalfScatters
 from rnn_edge.graphs.reduced_axes import CountAxesFromFront
-from rnn_edge.graphs.rewriting import RULES
+from rnn_edge.graphs.rewriting import rewrite
 from rnn_edge.graphs.zero_state import DropZeroStates
 
 # Weights of any size are folded: reordering gates at run time would cost at every call.
@@ -49,13 +48,13 @@ def _optimize(model: ir.Model) -> None:
         folded = optimizer.fold_constants_ir(
             model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT
         )
-        rewritten = RewritePass(RULES)(model)
+        rewritten = rewrite(model)
         removed = [
             common.RemoveUnusedNodesPass()(model),
             common.RemoveUnusedFunctionsPass()(model),
             common.RemoveUnusedOpsetsPass()(model),
         ]
-        if not any(result.modified for result in (folded, rewritten, *removed)):
+        if not (rewritten or any(result.modified for result in (folded, *removed))):
             break
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.LiftSubgraphInitializersToMainGraphPass()(model)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from onnxscript.rewriter import RewriteRule, pattern
+import onnx_ir as ir
+from onnxscript.rewriter import RewritePass, RewriteRule, pattern
 from onnxscript.rewriter.rules import common
 
 
@@ -41,7 +42,7 @@ def _drop(operation: Callable[..., Any]) -> RewriteRule:
     return RewriteRule(operation, _leave)
 
 
-RULES: tuple[RewriteRule, ...] = (
+_RULES: tuple[RewriteRule, ...] = (
     *_drop(_add_nothing).commute(),
     *_drop(_multiply_by_one).commute(),
     _drop(_subtract_nothing),
@@ -82,3 +83,29 @@ RULES: tuple[RewriteRule, ...] = (
     common.remove_optional_bias_from_conv_transpose_rule,
     common.remove_optional_bias_from_gemm_rule,
 )
+
+
+def rewrite(model: ir.Model) -> bool:
+    """Apply the rules wherever they fit; whether any did."""
+    changed = bool(RewritePass(_RULES)(model).modified)
+    if changed:
+        _keep_every_constant(model)
+    return changed
+
+
+def _keep_every_constant(model: ir.Model) -> None:
+    """Rules name a constant after what it changes, and of two of one name the first is lost."""
+    for node in model.graph.all_nodes():
+        for value in node.inputs:
+            if value is None or value.producer() is not None or value.const_value is None:
+                continue
+            graph = value.graph or node.graph
+            assert isinstance(graph, ir.Graph)
+            name, number = value.name or "constant", 1
+            if graph.initializers.get(name) is value:
+                continue
+            value.name = name
+            while value.name in graph.initializers:
+                value.name = f"{name}_{number}"
+                number += 1
+            graph.initializers.add(value)

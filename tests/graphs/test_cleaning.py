@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import torch
 from onnx_ir.tape import Tape
 from torch import Tensor, nn
@@ -66,3 +67,20 @@ def test_only_arithmetic_that_changes_nothing_is_dropped() -> None:
     model = ir.Model(graph, ir_version=9)
     clean(model)
     assert [node.op_type for node in model.graph] == ["Add", "Sub", "Mul", "Div"]
+
+
+def test_constants_that_rules_name_alike_are_kept() -> None:
+    x = ir.val("x", dtype=ir.DataType.FLOAT, shape=["batch", 3, 4])
+    tape = Tape()
+    outputs = [tape.op("Flatten", [x], {"axis": axis}) for axis in (1, 2)]
+    for name, output in zip("yz", outputs, strict=True):
+        output.name, output.dtype = name, ir.DataType.FLOAT
+    graph = ir.Graph([x], outputs, nodes=tape.nodes, opset_imports={"": 18}, name="flat")
+    model = ir.Model(graph, ir_version=9)
+    clean(model)
+    assert [node.op_type for node in model.graph] == ["Reshape", "Reshape"]
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    given = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    y, z = session.run(None, {"x": given})
+    np.testing.assert_array_equal(y, given.reshape(2, 12))
+    np.testing.assert_array_equal(z, given.reshape(6, 4))
