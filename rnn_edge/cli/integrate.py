@@ -11,6 +11,7 @@ import click
 from rnn_edge.bundle import GOLDEN_PREFIX
 from rnn_edge.cli.options import json_option
 from rnn_edge.cli.output import print_json
+from rnn_edge.cli.suggestions import Choice
 from rnn_edge.cli.tables import print_table
 from rnn_edge.integration import HOSTS, Integration
 
@@ -19,7 +20,7 @@ from rnn_edge.integration import HOSTS, Integration
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--host",
-    type=click.Choice(list(HOSTS)),
+    type=Choice(list(HOSTS)),
     required=True,
     help="Where it is to run: " + " ".join(f"{name}: {what}" for name, what in HOSTS.items()),
 )

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import click
 
+from rnn_edge.cli.suggestions import Choice
+
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
@@ -28,7 +30,7 @@ def frame_rate_option(command: Command) -> Command:
 def provider_option(command: Command) -> Command:
     return click.option(
         "--provider",
-        type=click.Choice(["cpu", "cuda"]),
+        type=Choice(["cpu", "cuda"]),
         default="cpu",
         show_default=True,
         help="Execution provider. cuda never falls back to cpu in silence.",

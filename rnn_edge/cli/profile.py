@@ -13,6 +13,7 @@ import click
 from rnn_edge.cli.options import json_option, provider_option
 from rnn_edge.cli.output import print_json, say
 from rnn_edge.cli.source_options import open_module, quiet_forward, weights_option
+from rnn_edge.cli.suggestions import Choice, suggest
 from rnn_edge.cli.tables import print_table
 from rnn_edge.source.module_file import is_module_file
 
@@ -55,7 +56,8 @@ class Engines(click.ParamType[tuple[str, ...]]):
         names = tuple(part.strip() for part in value.split(","))
         unknown = [name for name in names if name not in _ENGINES]
         if unknown:
-            self.fail(f"must be some of {', '.join(_ENGINES)}, got {unknown[0]!r}", param, ctx)
+            message = f"must be some of {', '.join(_ENGINES)}, got {unknown[0]!r}."
+            self.fail(message + suggest(unknown[0], _ENGINES), param, ctx)
         return names
 
 
@@ -87,7 +89,7 @@ class Engines(click.ParamType[tuple[str, ...]]):
 @click.option("--stream", "streaming", is_flag=True, help="Measure pushes of the stream graph.")
 @click.option(
     "--engine",
-    type=click.Choice(["onnxruntime", "c", "c-int8"]),
+    type=Choice(["onnxruntime", "c", "c-int8"]),
     help="With --stream: what computes the steps.  [default: onnxruntime, or what tune chose]",
 )
 @click.option("--chunks", type=Sizes(), help="With --stream: frames a push.  [default: 1,10,100]")

@@ -9,6 +9,7 @@ import click
 
 from rnn_edge.cli.options import json_option
 from rnn_edge.cli.output import print_json, say
+from rnn_edge.cli.suggestions import Choice
 from rnn_edge.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
-    type=click.Choice(["int8", "int8-stored", "float16"]),
+    type=Choice(["int8", "int8-stored", "float16"]),
     default="int8",
     show_default=True,
     help="How weights are stored. With int8 large layers compute so too: slow in browsers.",

@@ -16,6 +16,7 @@ import click
 
 from rnn_edge.cli.options import json_option, provider_option
 from rnn_edge.cli.output import print_json, say
+from rnn_edge.cli.suggestions import Choice
 from rnn_edge.cli.tables import excerpt, print_table
 from rnn_edge.cli.tunes import MOST_CHARACTERS, TuneFiles, one_tune
 from rnn_edge.errors import InputError
@@ -88,7 +89,7 @@ class _Given:
 )
 @click.option(
     "--frames",
-    type=click.Choice(["f32le"]),
+    type=Choice(["f32le"]),
     help="With --stream: raw little-endian float32 numbers instead of lines, in and out.",
 )
 @click.option(
@@ -102,7 +103,7 @@ class _Given:
 )
 @click.option(
     "--engine",
-    type=click.Choice(["onnxruntime", "c", "c-int8"]),
+    type=Choice(["onnxruntime", "c", "c-int8"]),
     help="With --stream: what computes; c is compiled for this machine.  "
     "[default: what tune found, or onnxruntime]",
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnn_edge.cli.options import Command
+from rnn_edge.cli.suggestions import Choice
 from rnn_edge.errors import InputError
 from rnn_edge.source.declarations import Constant, Declaration, read_declaration
 from rnn_edge.source.module_file import importing_neighbours, is_module_file, load_module
@@ -79,7 +80,7 @@ def surroundings_options(command: Command) -> Command:
     for option in (
         click.option(
             "--decoder",
-            type=click.Choice(DECODERS),
+            type=Choice(DECODERS),
             help="What the first output of that module is.  [default: labels, with --labels]",
         ),
         click.option("--labels", type=path, help="Names of its numbers, one a line."),

@@ -1,14 +1,22 @@
-"""Groups of commands that name the command that was meant."""
+"""Complaints about a name that is not known end with the names that come close to it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 import click
 
 
+def suggest(given: str, known: Iterable[str]) -> str:
+    """`` Did you mean NAME?``; empty where none of ``known`` comes close to ``given``."""
+    close = get_close_matches(given, list(known))
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
 class SuggestingGroup(click.Group):
-    """A group whose complaint about an unknown command ends with the names that come close."""
+    """A group of commands, for the name of one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -16,9 +24,15 @@ class SuggestingGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            close = get_close_matches(args[0], self.list_commands(ctx))
-            if not close or "Did you mean" in error.message:
+            hint = suggest(args[0], self.list_commands(ctx))
+            if not hint or "Did you mean" in error.message:
                 raise
-            raise click.UsageError(
-                f"{error.message} Did you mean {' or '.join(close)}?", ctx
-            ) from error
+            raise click.UsageError(f"{error.message}{hint}", ctx) from error
+
+
+class Choice(click.Choice[str]):
+    """One of several names, for the value of an option."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        known = map(str, self.choices)
+        return super().get_invalid_choice_message(value, ctx) + suggest(str(value), known)

@@ -10,7 +10,7 @@ import click
 
 from rnn_edge.cli.options import json_option
 from rnn_edge.cli.output import print_json, say
-from rnn_edge.cli.suggestions import SuggestingGroup
+from rnn_edge.cli.suggestions import Choice, SuggestingGroup
 from rnn_edge.cli.tables import print_table
 from rnn_edge.extras import import_extra
 from rnn_edge.tasks import task_class, task_summaries
@@ -134,7 +134,7 @@ def _option(
     if kind is bool:
         flag += f"/--no-{option.name.replace('_', '-')}"
     elif option.choices:
-        kind = click.Choice(option.choices)
+        kind = Choice(option.choices)
     elif minimum is not None:
         number: Any = click.IntRange if kind is int else click.FloatRange
         kind = number(min=minimum, max=below, max_open=below is not None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnn_edge.cli.output import say
+from rnn_edge.cli.suggestions import suggest
 from rnn_edge.errors import InputError
 from rnn_edge.extras import import_extra
 
@@ -28,8 +29,9 @@ class TuneFiles:
     def require(self, styles: Sequence[str], prompt: str | None) -> None:
         """Raise InputError or MissingExtraError now, rather than after the work."""
         if self.style is not None and self.style not in styles:
+            hint = suggest(self.style, styles) or " Choose one."
             raise InputError(
-                f"--style must be one of {', '.join(styles)}, got {self.style!r}. Choose one."
+                f"--style must be one of {', '.join(styles)}, got {self.style!r}.{hint}"
             )
         if self.style is not None and prompt is not None:
             raise InputError("--style must be left out with a prompt, which says it. Leave it out.")

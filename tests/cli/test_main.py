@@ -58,7 +58,17 @@ RUNNABLE = [name for name, command in ALL_COMMANDS.items() if not isinstance(com
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [(["trian", "forecast"], "train"), (["train", "forcast"], "forecast"), (["profil"], "profile")],
+    [
+        (["trian", "forecast"], "train"),
+        (["train", "forcast"], "forecast"),
+        (["profil"], "profile"),
+        (["integrate", "x", "--host", "nodejs"], "node"),
+        (["quantize", "x", "--weights", "int-8"], "int8"),
+        (["run", "x", "y", "--engine", "onnx-runtime"], "onnxruntime"),
+        (["run", "x", "y", "--provider", "cude"], "cuda"),
+        (["profile", "x", "--against", "torch,openvin"], "openvino"),
+        (["train", "forecast", "--cell", "lsmt"], "lstm"),
+    ],
 )
 def test_a_mistyped_name_is_told_what_was_meant(typed: list[str], meant: str) -> None:
     result = CliRunner().invoke(program, typed)
@@ -66,8 +76,9 @@ def test_a_mistyped_name_is_told_what_was_meant(typed: list[str], meant: str) ->
     assert result.stderr.splitlines()[-1].endswith(f"Did you mean {meant}?")
 
 
-def test_a_name_like_no_other_is_just_refused() -> None:
-    result = CliRunner().invoke(program, ["xyzzy"])
+@pytest.mark.parametrize("typed", [["xyzzy"], ["integrate", "x", "--host", "xyzzy"]])
+def test_a_name_like_no_other_is_just_refused(typed: list[str]) -> None:
+    result = CliRunner().invoke(program, typed)
     assert result.exit_code == 2
     assert "Did you mean" not in result.stderr
 
