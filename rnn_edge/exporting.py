@@ -123,9 +123,7 @@ def export(
         generation = add_generator(part.stream, whole, original[:2], place, decoder)
     graphs = graphs_of(graph, part, generation)
     contract = Contract(name or Path(out_dir).resolve().name, graphs, task, front_end, decoder)
-    pipeline = add_pipeline(
-        captured.model, contract, session, portable, generation.generator, generation.texts
-    )
+    pipeline = add_pipeline(captured.model, contract, session, portable, generation)
     if pipeline.graph is not None:
         contract = replace(contract, graphs={**graphs, "pipeline": pipeline.graph.contract})
     made = Exported(captured, graph, parity, part, generation, pipeline, contract)

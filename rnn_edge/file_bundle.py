@@ -95,9 +95,7 @@ def _generator_of(
     if generation.generator is None:
         return draft, generation
     contract = replace(contract, decoder=decoder)
-    part = add_pipeline(
-        draft.model, contract, draft.session, portable, generation.generator, generation.texts
-    )
+    part = add_pipeline(draft.model, contract, draft.session, portable, generation)
     return replace(draft, contract=contract, part=part), generation
 
 

@@ -18,6 +18,7 @@ from rnn_edge.streaming import save_graph
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from rnn_edge.generating import GeneratePart
     from rnn_edge.graphs.streaming import Stream
 
 
@@ -35,17 +36,17 @@ def add_pipeline(
     contract: Contract,
     session: Session,
     portable: bool = False,
-    generator: Stream | None = None,
-    texts: Stream | None = None,
+    generation: GeneratePart | None = None,
 ) -> PipelinePart:
     """Put front end and decoder of ``contract`` around ``model``, and hold the whole against them.
 
     ``session`` runs ``model``, which stays as it is. Where there is no such graph, the reason
-    becomes the evidence. Of a language model, ``generator`` is what continues ids; ``texts`` gives
-    the whole answers of one that writes about something, and stands in the place of ``model``.
+    becomes the evidence. Of a model that writes, ``generation`` has the graphs that stand in the
+    place of ``model``: one that continues ids, or gives the ids of whole answers.
     """
-    if texts is not None:
-        return _add_answers(texts, contract, portable)
+    if generation is not None and generation.texts is not None:
+        return _add_answers(generation.texts, contract, portable)
+    generator = None if generation is None else generation.generator
     from rnn_edge.graphs.pipelines import derive_pipeline
     from rnn_edge.verification.pipeline import check_pipeline
     from rnn_edge.verification.written_texts import check_texts
@@ -58,12 +59,14 @@ def add_pipeline(
             path = Path(staging) / graph.contract.file
             save_graph(graph.model, graph.contract, path)
             whole = Session(path, trusted=True)
-            if generator is None:
+            if generation is None or generator is None:
                 report, golden = check_pipeline(whole, session, contract)
             else:
                 ids = Path(staging) / generator.contract.file
                 save_graph(generator.model, generator.contract, ids)
-                report, golden = check_texts(whole, Session(ids, trusted=True), contract)
+                report, golden = check_texts(
+                    whole, Session(ids, trusted=True), contract, generation.golden
+                )
     except (ContractError, ExportError, InputError, VerificationError) as error:
         return PipelinePart(None, {"refused": str(error)}, {})
     return PipelinePart(graph, report.to_dict(), golden)

@@ -16,6 +16,7 @@ from rnn_edge.runtime.batches import Layout, answering_graph
 from rnn_edge.runtime.generation import prompt_feed
 from rnn_edge.runtime.pipeline_graph import PIPELINE, PipelineGraph
 from rnn_edge.verification.golden import read_golden_set, run_at
+from rnn_edge.verification.kept_inputs import repeat_kept
 from rnn_edge.verification.pipeline import random_samples
 from rnn_edge.verification.written_texts import random_prompts
 
@@ -55,23 +56,9 @@ def _ids(session: Session, bundle: Bundle) -> Arrays:
     low, high = int(tokens.minimum or 0), int(tokens.maximum or 0)
     ids = random.integers(low, high, (_PROMPTS, _LONGEST_PROMPT), endpoint=True)
     lengths = random.integers(1, _LONGEST_PROMPT, _PROMPTS, endpoint=True)
-    return {**_options(), tokens.name: ids, "lengths": lengths, **_beside(session, bundle)}
-
-
-def _beside(session: Session, bundle: Bundle) -> Arrays:
-    """What stays the same while a row is written, of the golden call, its rows again and again."""
-    contract = session.contract
-    drawn = {contract.inputs[0].name, "lengths", *contract.state_inputs}
-    specs = [each for each in contract.inputs if each.name not in drawn and each.default is None]
-    if not specs:
-        return {}
-    golden, _ = read_golden_set(golden_sets_in(bundle.path / _GENERATE)[0], contract)
-    return {
-        spec.name: golden[spec.name].take(range(_PROMPTS), spec.dims.index("batch"), mode="wrap")
-        if "batch" in spec.dims
-        else golden[spec.name]
-        for spec in specs
-    }
+    golden, _ = read_golden_set(golden_sets_in(bundle.path / _GENERATE)[0], session.contract)
+    beside = repeat_kept(session.contract, golden, _PROMPTS)
+    return {**_options(), tokens.name: ids, "lengths": lengths, **beside}
 
 
 def _texts(session: Session, bundle: Bundle) -> Arrays:
@@ -79,7 +66,10 @@ def _texts(session: Session, bundle: Bundle) -> Arrays:
     assert isinstance(front_end, CharacterFrontEnd | ByteFrontEnd)
     sizes = random.integers(1, _LONGEST_PROMPT, _PROMPTS, endpoint=True)
     prompts = random_prompts(front_end, sizes.tolist(), random)
-    return {**_options(), **prompt_feed(session, prompts)}
+    contract = bundle.graph(_GENERATE)
+    golden, _ = read_golden_set(golden_sets_in(bundle.path / _GENERATE)[0], contract)
+    beside = repeat_kept(contract, golden, _PROMPTS)
+    return {**_options(), **prompt_feed(session, prompts), **beside}
 
 
 def _options() -> Arrays:

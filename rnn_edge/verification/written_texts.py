@@ -12,6 +12,7 @@ from rnn_edge.contract import ByteFrontEnd, CharacterFrontEnd, Contract
 from rnn_edge.errors import VerificationError
 from rnn_edge.runtime import Session
 from rnn_edge.runtime.generation import prompt_feed
+from rnn_edge.verification.kept_inputs import repeat_kept
 from rnn_edge.verification.pipeline import PipelineReport
 
 _SEED = 37
@@ -22,11 +23,12 @@ _TRIALS: tuple[dict[str, Any], ...] = (
 
 
 def check_texts(
-    texts: Session, ids: Session, contract: Contract
+    texts: Session, ids: Session, contract: Contract, golden: Mapping[str, np.ndarray]
 ) -> tuple[PipelineReport, Mapping[str, Any]]:
     """Compare ``texts`` with ``ids``, which is held against the eager module elsewhere.
 
-    Gives a report, and the inputs of a run. Raises VerificationError naming the prompt.
+    What stays the same is taken from ``golden``, inputs of ``ids``. Gives a report, and the inputs
+    of a run. Raises VerificationError naming the prompt.
     """
     front_end = contract.front_end
     assert isinstance(front_end, CharacterFrontEnd | ByteFrontEnd)
@@ -39,10 +41,11 @@ def check_texts(
     lengths = np.array([len(row) for row in rows])
     seeds = random.integers(0, 2**31, len(rows))
     name = ids.contract.inputs[0].name
+    beside = {"seed": seeds, **repeat_kept(ids.contract, golden, len(rows))}
     for options in _TRIALS:
-        given = {name: tokens, "lengths": lengths, "seed": seeds, **options}
+        given = {name: tokens, "lengths": lengths, **beside, **options}
         expected = ids.run_named(given)
-        outputs = texts.run_named({**prompt_feed(texts, prompts), "seed": seeds, **options})
+        outputs = texts.run_named({**prompt_feed(texts, prompts), **beside, **options})
         for row, prompt in enumerate(prompts):
             written = expected["generated"][row, : expected["generated_lengths"][row]]
             text = _text(front_end, written.tolist())
@@ -53,7 +56,7 @@ def check_texts(
                     "the model."
                 )
     report = PipelineReport(len(_TRIALS) * len(prompts), 0.0)
-    return report, {**prompt_feed(texts, prompts), "seed": seeds, **_TRIALS[0]}
+    return report, {**prompt_feed(texts, prompts), **beside, **_TRIALS[0]}
 
 
 def random_prompts(

@@ -14,7 +14,7 @@ from test_conditional_generation import Attention, Caption
 
 import rnn_edge
 from rnn_edge.cli.main import program
-from rnn_edge.contract import CharacterFrontEnd, PictureFrontEnd, TextDecoder
+from rnn_edge.contract import CharacterFrontEnd, NextCharacterDecoder, PictureFrontEnd, TextDecoder
 from rnn_edge.errors import InputError
 from rnn_edge.runtime import Pipeline
 
@@ -119,6 +119,31 @@ def test_a_picture_is_answered_with_its_caption(tmp_path: Path) -> None:
         text, score = search(module, [torch.from_numpy(pictures[[row]]).double()], 3)
         assert found["written"][row] == text
         assert abs(found["log_probability"][row] - score) < 2e-5
+
+
+def test_prompts_are_texts_beside_what_they_are_about(tmp_path: Path) -> None:
+    """Next characters of a caption, by a vocabulary that prompts and answers share."""
+    module = Caption().eval()
+    names = "?" + "".join(map(chr, range(65, 87)))
+    bundle = rnn_edge.export(
+        module, (torch.randn(2, 1, 7, 7), torch.randint(23, (2, 5))), tmp_path / "bundle",
+        axes=[("batch", None, None, None), ("batch", "sequence")], bounds={"tokens": (0, 22)},
+        front_end=CharacterFrontEnd(tuple(names), unknown=0, padding=0),
+        decoder=NextCharacterDecoder((0,)),
+    )  # fmt: skip
+    session = rnn_edge.Session(bundle, graph="pipeline")
+    pictures = np.random.default_rng(3).standard_normal((2, 1, 7, 7)).astype(np.float32)
+    prompts = np.array(["BAD", "F"], object)
+    feed = {"prompt": prompts, "picture": pictures, "seed": np.zeros(2, int), "temperature": 0.0}
+    found = session.run_named({**feed, "max_new": 7})["text"]
+    for row, prompt in enumerate(prompts):
+        ids = [names.index(character) for character in prompt]
+        for _ in range(7):
+            with torch.no_grad():
+                logits = module(torch.from_numpy(pictures[[row]]), torch.tensor([ids]))[0, -1]
+            logits[0] = -torch.inf
+            ids.append(int(logits.argmax()))
+        assert found[row] == "".join(names[n] for n in ids[len(prompt) :])
 
 
 def test_what_is_about_nothing_has_no_answers(tmp_path: Path) -> None:

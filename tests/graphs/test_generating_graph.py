@@ -15,6 +15,7 @@ import torch
 import rnn_edge
 from rnn_edge.contract import CharacterFrontEnd, NextCharacterDecoder
 from rnn_edge.errors import InputError
+from rnn_edge.generating import GeneratePart
 from rnn_edge.graphs.generation import derive_generator
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.models.language_model import LanguageModel, LstmLanguageModel, NextCharacterModel
@@ -318,7 +319,9 @@ def texts(case: Any, request: Any, tmp_path_factory: pytest.TempPathFactory) -> 
         return rnn_edge.Session(bundle, graph="pipeline")
     generator = Stream(ir.load(bundle.graph_path("generate")), bundle.graph("generate"))
     model, folder = ir.load(bundle.graph_path()), tmp_path_factory.mktemp("portable")
-    part = add_pipeline(model, bundle.contract, rnn_edge.Session(bundle), True, generator)
+    part = add_pipeline(
+        model, bundle.contract, rnn_edge.Session(bundle), True, GeneratePart(generator, {}, {})
+    )
     write_pipeline(folder, part, bundle.contract)
     return rnn_edge.Session(folder / "pipeline.onnx", trusted=True)
 
