@@ -79,6 +79,17 @@ class Program:
         return self.whole is not None and isinstance(decoder, NextCharacterDecoder)
 
     @property
+    def styles(self) -> tuple[str, ...]:
+        """Those of a model of tunes."""
+        decoder = self.bundle.contract.decoder
+        return decoder.styles if isinstance(decoder, NextCharacterDecoder) else ()
+
+    @property
+    def opening(self) -> str:
+        """A text to go on from: a tune begins with its style."""
+        return f"\nR:{self.styles[0]}\n" if self.styles else "The "
+
+    @property
     def decoder_kind(self) -> str:
         decoder = self.bundle.contract.decoder
         return "plain" if decoder is None else decoder.kind
@@ -100,13 +111,25 @@ class Program:
             "kind": self.kind,
             "plain_columns": self.plain_columns,
             "generates": self.generates,
+            "styles": self.styles,
+            "opening": self.opening,
             "whole": self.whole,
+            "shell_string": shell_string,
             "decoder_kind": self.decoder_kind,
             "streams": form is not None,
             "chunk": form.chunk if form else (),
             "context": form.context if form else (),
             "answers": form.outputs if form else (),
         }
+
+
+def shell_string(text: str) -> str:
+    """``text`` as a person types it in a shell."""
+    if "\n" not in text:
+        return f'"{text}"'
+    for mark, told in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n")):
+        text = text.replace(mark, told)
+    return f"$'{text}'"
 
 
 def write_files(folder: Path, files: dict[str, str]) -> None:

@@ -185,6 +185,17 @@ def drawn_text(bundle: Bundle, prompt: str, length: int, top_k: int | None = 5) 
     return "".join(Pipeline(bundle).generate(prompt, how))
 
 
+def short_tune(bundle: Bundle, prompt: str, length: int) -> tuple[str, int]:
+    """A tune that ends before ``length`` characters, without the empty line, and its seed."""
+    for seed in range(100):
+        how = Sampling(length=length, temperature=1.2, top_k=9, seed=seed)
+        text = prompt[-1] + "".join(Pipeline(bundle).generate(prompt, how))
+        head, end, _ = text.partition("\n\n")
+        if end and len(head) > 2:
+            return head[1:] + "\n", seed
+    raise AssertionError("no tune ends")
+
+
 def change_manifest(folder: Path, change: Any) -> None:
     path = folder / MANIFEST
     manifest = json.loads(path.read_text(encoding="utf-8"))

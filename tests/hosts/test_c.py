@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import native_programs
+import programs
 import pytest
 from host_bundles import NAMES
 from toolchain import call, need
@@ -32,6 +33,16 @@ def test_raw_files_are_answered_as_by_python(
     bundle_of: BundleOf, built: Callable[[str], Path], name: str, tmp_path: Path
 ) -> None:
     native_programs.check_raw(built(name), bundle_of(name), tmp_path)
+
+
+def test_a_tune_ends_before_an_empty_line(
+    bundle_of: BundleOf, built: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bundle, program = bundle_of("music"), built("music")
+    tune, seed = programs.short_tune(bundle, "R:jig\n", 300)
+    how = ("300", "1.2", "9", "1", str(seed))
+    told = call(program, "generate", "R:jig\n", *how, "bundle", cwd=program.parents[1])
+    assert told.stdout == tune + "\n"
 
 
 def test_bad_files_are_refused(built: Callable[[str], Path], tmp_path: Path) -> None:

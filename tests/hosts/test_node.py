@@ -107,6 +107,19 @@ def test_generation_writes_what_python_writes_of_a_seed(
         assert told.stdout == ""
 
 
+def test_a_tune_ends_before_an_empty_line(bundle_of: BundleOf, tmp_path: Path) -> None:
+    bundle = bundle_of("music")
+    folder = node_program(bundle, tmp_path / "node")
+    prompt = "\nR:jig\n"
+    tune, seed = programs.short_tune(bundle, prompt, 300)
+    options = ("--length=300", "--temperature=1.2", "--top-k=9", f"--seed={seed}")
+    assert call(*NODE, "generate", *options, prompt, cwd=folder).stdout == tune + "\n"
+    # What the README has is a command of a shell.
+    readme = (folder / "README.md").read_text("utf-8")
+    command = next(line for line in readme.splitlines() if " generate " in line)
+    assert call("bash", "-c", command, cwd=folder).stdout
+
+
 SCRIPT = """
 import { Readable } from "node:stream";
 import { load, ModelTransform } from "./index.js";

@@ -20,12 +20,20 @@ static char last_byte(const tensor *ids) {
     return (char)(((const int64_t *)ids->data)[element_count(ids) - 1] - byte_offset);
 }
 
-int generate(model *with, const char *prompt, sampling how, void (*write)(const char *), model_error *error) {
+/* The bytes of `text`, behind the byte `before`, up to the line break that ends a tune. */
+static size_t size_before_end(const char *text, char before) {
+    const char *place = text;
+    for (; *place; before = *place++)
+        if (writes_tunes && *place == '\n' && before == '\n') break;
+    return (size_t)(place - text);
+}
+
+int generate(model *with, const char *prompt, sampling how, void (*write)(const char *, size_t), model_error *error) {
     const graph_spec *graph = pipeline_graph;
     tensor held[2][CONTRACT_MAX_TENSORS], inputs[CONTRACT_MAX_TENSORS];
     tensor *before = NULL;
     int result = 0, turn = 0, reads_bytes = graph->inputs[0].type == DTYPE_UINT8;
-    char byte;
+    char byte, last = *prompt ? prompt[strlen(prompt) - 1] : '\0';
     if (how.length < 1) return fail(error, "length must be at least 1, got %d.", how.length);
     for (int left = how.length; !result && left > 0; left -= PIECE, turn = !turn) {
         one_row read;
@@ -50,7 +58,13 @@ int generate(model *with, const char *prompt, sampling how, void (*write)(const 
         }
         result = pipeline_run(with, inputs, count, held[turn], error);
         row_free(&read);
-        if (!result) write(((const char *const *)find_tensor(held[turn], graph->output_count, "text")->data)[0]);
+        if (!result) {
+            const char *text = ((const char *const *)find_tensor(held[turn], graph->output_count, "text")->data)[0];
+            size_t size = size_before_end(text, last);
+            write(text, size);
+            if (size) last = text[size - 1];
+            if (text[size]) left = 0;
+        }
         if (before) tensors_free(with, before, graph->output_count);
         before = result ? NULL : held[turn];
         if (before && reads_bytes) byte = last_byte(find_tensor(before, graph->output_count, "generated"));

@@ -16,8 +16,10 @@ typedef struct {
     int64_t seed;      /* gives the same text in every program of this bundle */
 } sampling;
 
-/* Calls `write` with the text that follows `prompt`, part by part; an empty one starts a line. */
-int generate(model *with, const char *prompt, sampling how, void (*write)(const char *), model_error *error);
+/* Calls `write` with the text that follows `prompt`, part by part, `size` bytes each; an empty prompt starts
+ * a line. A tune ends before an empty line. */
+int generate(model *with, const char *prompt, sampling how, void (*write)(const char *text, size_t size),
+             model_error *error);
 
 #ifdef __cplusplus
 }

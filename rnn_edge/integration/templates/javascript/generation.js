@@ -10,7 +10,7 @@ const PIECE = 16;
  * an empty one starts a line. `temperature` 0
  * takes the likeliest one always; `topK` leaves only that many of the likeliest, `topP` those that
  * have this share together; a `seed`, a BigInt above 2 ** 53, gives the same text in every program
- * of this bundle.
+ * of this bundle. A tune ends before an empty line.
  */
 export async function* generate(
   model, prompt, { length = 200, temperature = 1, topK = 0, topP = 1, seed = Date.now() } = {},
@@ -30,13 +30,20 @@ export async function* generate(
   };
   const { states, inputs: [{ name: reads }] } = model.bundle.graph("pipeline");
   let carried = { seed: model.tensor("int64", whole("seed", seed), [1]) };
+  const { styles } = model.contract.decoder;
+  let before = prompt.at(-1);
   for (let left = length; left > 0; left -= PIECE) {
     const max_new = model.tensor("int64", whole("length", Math.min(left, PIECE)), []);
     const given = gather(model, [prompt]);
     const outputs = await model.run({ ...given, ...options, ...carried, max_new }, "pipeline");
     carried = Object.fromEntries(states.map((pair) => [pair.input, outputs[pair.output]]));
     const characters = [...outputs.text.data[0]];
-    yield* characters;
+    for (const character of characters) {
+      // A tune ends before an empty line.
+      if (styles?.length && character === "\n" && before === "\n") return;
+      yield character;
+      before = character;
+    }
     // A model of bytes may have written a part of a character, which its state holds.
     prompt = reads === "bytes" ? lastByte(model, outputs) : characters.at(-1) ?? "";
   }

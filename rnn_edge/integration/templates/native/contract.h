@@ -77,6 +77,9 @@ extern const size_t contract_file_count;
 /* Of a model of bytes: what is added to each. */
 extern const int64_t byte_offset;
 
+/* Whether a text that it writes is a tune, which ends at an empty line. */
+extern const int writes_tunes;
+
 /* Of rows of numbers: the columns of a table, and what the numbers of an answer are. */
 extern const char *const columns[];
 extern const size_t column_count;
