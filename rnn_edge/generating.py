@@ -33,12 +33,6 @@ if TYPE_CHECKING:
     from rnn_edge.verification.language_oracle import Answering
 
 
-_NO_STATE = (
-    "a model that generates must stream, or take and give its state: see 'stream' for what is in "
-    "the way, or let forward() take and return the state and name both (--state h=h_n)."
-)
-
-
 @dataclass(frozen=True)
 class GeneratePart:
     """What an export learns of generating: a graph with its evidence and golden inputs.
@@ -91,16 +85,14 @@ def prove_generator(
     """
     if not is_written(decoder):
         return _refused("no decoder of next characters")
-    candidates = [] if stream is None else [stream]
-    if whole.contract.states:
-        candidates.append(_in_chunks(whole))
+    candidates = [*([] if stream is None else [stream]), _in_chunks(whole)]
     reasons = []
     for candidate in candidates:
         try:
             return _prove(candidate, whole.contract, (oracle, examples or {}), staging, decoder)
         except (ExportError, InputError, StreamError, VerificationError) as error:
             reasons.append(str(error))
-    return _refused(reasons[0] if reasons else _NO_STATE)
+    return _refused(reasons[0])
 
 
 def _refused(reason: str) -> GeneratePart:
@@ -108,7 +100,8 @@ def _refused(reason: str) -> GeneratePart:
 
 
 def _in_chunks(whole: Stream) -> Stream:
-    """A graph that takes and gives its states, called once for each chunk, or for each step."""
+    """A graph that takes and gives its states, called once for each chunk, or for each step; one
+    without states reads all again in each chunk."""
     axis = _time_axis(whole.contract)
     rule = None if axis is None else StreamRule(axis)
     return replace(whole, contract=replace(whole.contract, stream=rule))
@@ -130,7 +123,7 @@ def _prove(
     staging: Path,
     decoder: NextCharacterDecoder | TextDecoder,
 ) -> GeneratePart:
-    from rnn_edge.graphs.generation import derive_generator, derive_texts, find_form
+    from rnn_edge.graphs.generation import derive_generator, derive_texts, find_form, reread
     from rnn_edge.verification.answers import check_answers
     from rnn_edge.verification.generation import check_generation
     from rnn_edge.verification.language_oracle import LanguageOracle
@@ -138,12 +131,14 @@ def _prove(
     rule = stream.contract.stream
     form = find_form(stream.contract, None if rule is None else rule.axis)
     asked = LanguageOracle(known[0], model, form, known[1])
-    asked.require_next()
+    asked.require_order()
     form = replace(form, probabilities=asked.tells_probabilities())
     never = sorted({*(place for place in decoder.never if place < form.vocabulary), *form.unread})
+    asked = LanguageOracle(known[0], model, form, known[1])
+    if not stream.contract.states:
+        stream, form = reread(stream, form)
     generator = derive_generator(stream, never, form)
     session = Session(_save(generator, staging), trusted=True)
-    asked = LanguageOracle(known[0], model, form, known[1])
     report, golden = check_generation(session, model, asked, never)
     texts = None
     if isinstance(decoder, TextDecoder):

@@ -20,6 +20,8 @@ _CLOSE = 1e-3
 _SOME = 5
 _SEED = 31
 _OTHER_ENDS = 6
+# Relative to the largest logit: more than rounding.
+_LATER = 1e-4
 
 
 class Answering(Protocol):
@@ -83,16 +85,28 @@ class LanguageOracle:
         close = np.abs(logits.sum(axis=1) - 1) < _CLOSE
         return bool((logits >= 0).all() and close.all())
 
-    def require_next(self) -> None:
-        """Raise ExportError where the last id makes no difference to what comes next."""
+    def require_order(self) -> None:
+        """Raise ExportError where the last id makes no difference to what comes next, or a later
+        one does."""
         count = min(self._form.largest + 1, _OTHER_ENDS)
         begin, given = [0] * _SOME, self._anything()
         ends = [self.tell([*begin, end], given, 1).logits.truth for end in range(count)]
+        name = f"{self._form.logits.name!r}"
         if count > 1 and all(np.array_equal(end, ends[0]) for end in ends):
             raise ExportError(
                 "what a model that generates tells at a step must follow from the id of that step, "
-                f"{self._form.logits.name!r} follows from earlier ones alone. Take the shift of "
-                "the ids out of forward(), and shift the targets in training."
+                f"{name} follows from earlier ones alone. Take the shift of the ids out of "
+                "forward(), and shift the targets in training."
+            )
+        if self._form.single or self._form.steps == "last":
+            return
+        longer = self.tell([*begin, count - 1], given, 2).logits.truth[0]
+        shorter = self.tell(begin, given, 1).logits.truth[0]
+        if not np.allclose(longer, shorter, atol=_LATER * float(np.abs(shorter).max())):
+            raise ExportError(
+                f"what a model that generates tells at a step must follow from ids so far, {name} "
+                "follows from later ones too. Take what looks ahead (bidirectional layers, norms "
+                "over time, attention without a mask) out of forward()."
             )
 
     def draw_others(self, rows: int, random: np.random.Generator) -> Arrays:

@@ -128,6 +128,24 @@ class Places(Core):
         return self(ids[None])[0]
 
 
+class LooksBack(Core):
+    """Attention over all steps so far, behind a step of its own: no chunk can be read alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(5))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        start = self.start.expand(tokens.size(0), 1, -1)
+        y, _ = self.core(torch.cat([start, self.table(tokens)], dim=1))
+        scores = y @ y.transpose(1, 2)
+        later = torch.ones(y.size(1), y.size(1), dtype=torch.bool).triu(1)
+        return self.head(scores.masked_fill(later, -torch.inf).softmax(dim=2) @ y)
+
+    def tell(self, ids: Tensor) -> Tensor:
+        return self(ids[None])[0, 1:]
+
+
 IDS = torch.arange(10).reshape(2, 5) % SIZE
 H = torch.zeros(1, 2, HIDDEN)
 ROWS, TIMES, STATES = ("batch", "sequence"), ("sequence", "batch"), (None, "batch", None)
@@ -149,6 +167,7 @@ FORMS: dict[str, tuple[type[Core], tuple[Any, ...], list[Any], dict[str, Any]]] 
     "features beside": (WithFeatures, (IDS,), [ROWS], {"output_names": ["features", "logits"]}),
     "a wider head": (WiderHead, (IDS,), [ROWS], {}),
     "places": (Places, (IDS,), [ROWS], {}),
+    "all steps so far": (LooksBack, (IDS,), [ROWS], {}),
 }
 
 
@@ -232,9 +251,19 @@ class Shifted(Core):
         return self.head(self.core(x)[0])
 
 
+class BothWays(Core):
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = nn.GRU(5, HIDDEN // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.read(tokens)[0]
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
+        (BothWays, "must follow from ids so far"),
         (Shifted, "must follow from the id of that step"),
         (WithFeatures, "Name one of them 'logits'"),
     ],

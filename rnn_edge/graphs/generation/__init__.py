@@ -2,6 +2,7 @@
 
 from rnn_edge.graphs.generation.form import Form, find_form
 from rnn_edge.graphs.generation.generator import GENERATE_FILE, derive_generator
+from rnn_edge.graphs.generation.rereading import reread
 from rnn_edge.graphs.generation.texts import derive_texts
 
-__all__ = ["GENERATE_FILE", "Form", "derive_generator", "derive_texts", "find_form"]
+__all__ = ["GENERATE_FILE", "Form", "derive_generator", "derive_texts", "find_form", "reread"]

@@ -25,8 +25,9 @@ class Form:
 
     ``tokens`` is the input of ids, or of vectors of ``depth`` numbers with a 1 at the id's place;
     ``logits`` the output: logits, log-probabilities, or with ``probabilities`` these. ``axis`` is
-    the axis of time, which a graph of a single step lacks. ``steps`` says of which steps it tells;
-    ``others`` are read once for all steps, ``lengths`` say how many there are.
+    the axis of time, which a graph of a single step lacks. ``steps`` says of which steps it tells,
+    behind ``lead`` of its own; ``others`` are read once for all steps, ``lengths`` say how many
+    there are.
     """
 
     tokens: TensorSpec
@@ -47,6 +48,17 @@ class Form:
         """The largest id that can be read."""
         size = self.depth or _size(self.tokens)
         return (self.vocabulary if size is None else size) - 1
+
+    @property
+    def lead(self) -> int:
+        """How many steps of ``logits`` come before what the first id tells."""
+        return max(_lead(dim, self.axis) or 0 for dim in self.logits.dims)
+
+    @property
+    def told(self) -> tuple[int | str, ...]:
+        """The axes of ``logits``; those of all steps are the axis of time."""
+        dims = self.logits.dims
+        return tuple(dim if _lead(dim, self.axis) is None else self.axis for dim in dims)
 
     @property
     def unread(self) -> tuple[int, ...]:
@@ -134,6 +146,16 @@ def _width(spec: TensorSpec) -> int | None:
     return sizes[0] if len(sizes) == 1 else None
 
 
+def _lead(dim: int | str, axis: str | None) -> int | None:
+    """0 for the axis of time, 1 where it has a step more in front; None for others."""
+    if axis is None or isinstance(dim, int) or not dim.startswith(axis):
+        return None
+    more = dim.removeprefix(axis)
+    if more.startswith("+") and more[1:].isdecimal():
+        return int(more[1:])
+    return None if more else 0
+
+
 def _named(spec: TensorSpec) -> list[str]:
     return [dim for dim in spec.dims if isinstance(dim, str)]
 
@@ -153,9 +175,10 @@ def _is_read(spec: TensorSpec, axis: str | None) -> bool:
 
 
 def _tells(spec: TensorSpec, axis: str | None) -> bool:
-    names = _named(spec)
-    allowed = [dim for dim in (BATCH, axis) if dim is not None]
-    whole = len(set(names)) == len(names) and set(names) <= set(allowed)
+    names = [dim for dim in _named(spec) if dim != BATCH]
+    rows = spec.dims.count(BATCH)
+    steps = [dim for dim in names if _lead(dim, axis) is not None]
+    whole = rows <= 1 and len(steps) == len(names) <= 1
     return (
         spec.dtype.startswith("float")
         and _width(spec) is not None
@@ -165,7 +188,7 @@ def _tells(spec: TensorSpec, axis: str | None) -> bool:
 
 def _steps(spec: TensorSpec, axis: str) -> Steps:
     names = _named(spec)
-    if axis in names:
+    if any(_lead(dim, axis) is not None for dim in names):
         return "each"
     flat = len(names) == 1 and sorted(names[0].split("*")) == sorted((BATCH, axis))
     return "flat" if flat and spec.dims[-1] == _width(spec) else "last"

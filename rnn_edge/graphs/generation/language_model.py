@@ -101,11 +101,11 @@ def _at_once(
     else:
         wanted = (BATCH, form.axis) if form.steps == "each" else (BATCH,)
         logits = _ordered(writer, logits, form, wanted)
-        logits = (
-            logits
-            if form.steps == "each"
-            else (writer.op("Unsqueeze", logits, writer.constant([1])))
-        )
+        if form.steps == "last":
+            logits = writer.op("Unsqueeze", logits, writer.constant([1]))
+    if form.lead:
+        ends = writer.constant([form.lead]), writer.constant([np.iinfo(np.int64).max])
+        logits = writer.op("Slice", logits, *ends, writer.constant([1]))
     return {**found, form.logits.name: _told(writer, logits, form)}
 
 
@@ -150,7 +150,7 @@ def _given(writer: Writer, ids: ir.Value, form: Form) -> ir.Value:
 
 def _ordered(writer: Writer, logits: ir.Value, form: Form, wanted: tuple[str, ...]) -> ir.Value:
     """``logits`` with the axes ``wanted`` and then the vocabulary."""
-    dims = list(form.logits.dims)
+    dims = list(form.told)
     ones = [place for place, dim in enumerate(dims) if dim == 1]
     logits = writer.op("Squeeze", logits, writer.constant(ones)) if ones else logits
     dims = [dim for dim in dims if dim != 1]

@@ -124,16 +124,23 @@ class Model:
         pairs = (*self.states, StatePair(SEED.name, SEED_AFTER.name, 0))
         if self.reset is not None:
             pairs = (*pairs, StatePair(BEGIN.name, BEGUN.name, 0, initial=1.0))
-        axes = {"batch": AxisLimits(), "prompt": AxisLimits(), **axes}
+        longest = self.contract.axes.get(str(self.tokens.dims[1]), AxisLimits()).maximum
+        axes = {"batch": AxisLimits(), "prompt": AxisLimits(1, longest), **axes}
         return GraphContract(GENERATE_FILE, self.inputs, self.outputs, pairs, axes)
 
     @property
     def alike(self) -> bool:
         """Whether rows of a batch are read in one call, each with states of its own."""
         specs = [self.contract.input(pair.input) for pair in self.states]
-        return self._has_rows and all(
-            pair.batch_axis is not None and spec.dims[pair.batch_axis] == BATCH
-            for pair, spec in zip(self.states, specs, strict=True)
+        rule = self.contract.stream
+        assert rule is not None
+        return (
+            self._has_rows
+            and not rule.in_step
+            and all(
+                pair.batch_axis is not None and spec.dims[pair.batch_axis] == BATCH
+                for pair, spec in zip(self.states, specs, strict=True)
+            )
         )
 
     def hold(self, writer: Writer, inputs: Mapping[str, ir.Value]) -> None:
