@@ -241,7 +241,7 @@ def _snippet(graph: GraphContract) -> str:
         elif spec.splits:
             value = f"np.array({[_JOINED // 2] * 2}, np.{spec.dtype})"
         elif spec.lengths_of:
-            value = f"np.full({shape}, {sizes[spec.lengths_of]}, np.{spec.dtype})"
+            value = f"np.full({shape}, {sizes.get(spec.lengths_of, 1)}, np.{spec.dtype})"
         elif spec.default:
             value = f"np.array({spec.default:g}, np.{spec.dtype})"
         else:

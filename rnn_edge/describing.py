@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rnn_edge.capture import Capture
 
+_BATCH = "batch"
 MODEL_FILE = "model.onnx"
 
 
@@ -82,10 +83,12 @@ def _describe_output(value: ir.Value, description: Description) -> TensorSpec:
 def _pair_states(
     inputs: Sequence[TensorSpec], source: str, target: str, initial: float | None
 ) -> StatePair:
-    """``initial`` is known of a state that the module keeps on itself: rows may share that."""
+    """``initial`` is known of a state that the module keeps on itself: rows may share that, as
+    they may where there is one row."""
     dims = next(spec.dims for spec in inputs if spec.name == source)
     batch_axes = [place for place, dim in enumerate(dims) if isinstance(dim, str)]
-    if len(batch_axes) != 1 and (batch_axes or initial is None):
+    has_rows = any(_BATCH in spec.dims for spec in inputs)
+    if len(batch_axes) != 1 and (batch_axes or (initial is None and has_rows)):
         raise ExportError(
             f"state {source!r} must have one named axis, its batch, got {list(dims)}. Correct axes."
         )

@@ -85,26 +85,26 @@ def prove_generator(
     """
     if not is_written(decoder):
         return _refused("no decoder of next characters")
-    candidates = [*([] if stream is None else [stream]), _in_chunks(whole)]
+    axis = _time_axis(whole.contract)
+    candidates = [] if stream is None else [stream]
+    if axis is not None:
+        # What takes and gives its states is called for each chunk; what has none reads all again.
+        in_chunks = replace(whole.contract, stream=StreamRule(axis))
+        candidates.append(replace(whole, contract=in_chunks))
+    told = len(candidates)
+    if axis is None or whole.contract.states:
+        candidates.append(whole)  # called for each step
     reasons = []
     for candidate in candidates:
         try:
             return _prove(candidate, whole.contract, (oracle, examples or {}), staging, decoder)
         except (ExportError, InputError, StreamError, VerificationError) as error:
             reasons.append(str(error))
-    return _refused(reasons[0])
+    return _refused(reasons[max(told, 1) - 1])
 
 
 def _refused(reason: str) -> GeneratePart:
     return GeneratePart(None, {"refused": reason}, {})
-
-
-def _in_chunks(whole: Stream) -> Stream:
-    """A graph that takes and gives its states, called once for each chunk, or for each step; one
-    without states reads all again in each chunk."""
-    axis = _time_axis(whole.contract)
-    rule = None if axis is None else StreamRule(axis)
-    return replace(whole, contract=replace(whole.contract, stream=rule))
 
 
 def _time_axis(model: GraphContract) -> str | None:
@@ -135,7 +135,7 @@ def _prove(
     form = replace(form, probabilities=asked.tells_probabilities())
     never = sorted({*(place for place in decoder.never if place < form.vocabulary), *form.unread})
     asked = LanguageOracle(known[0], model, form, known[1])
-    if not stream.contract.states:
+    if rule is not None and not stream.contract.states:
         stream, form = reread(stream, form)
     generator = derive_generator(stream, never, form)
     session = Session(_save(generator, staging), trusted=True)

@@ -95,8 +95,8 @@ class LanguageOracle:
         if count > 1 and all(np.array_equal(end, ends[0]) for end in ends):
             raise ExportError(
                 "what a model that generates tells at a step must follow from the id of that step, "
-                f"{name} follows from earlier ones alone. Take the shift of the ids out of "
-                "forward(), and shift the targets in training."
+                f"{name} follows from earlier ones alone. Let forward() read each id at its own "
+                "step, without a shift, and without choosing ids itself."
             )
         if self._form.single or self._form.steps == "last":
             return

@@ -69,6 +69,14 @@ class IdSteps(Core):
         return logits[:, 0], h_n
 
 
+class OneRowSteps(Core):
+    """As a tutorial writes it: a batch of 1 and a step of 1, both fixed."""
+
+    def forward(self, tokens: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        logits, h_n = self.read(tokens.view(1, 1), h)
+        return functional.log_softmax(logits[0], dim=1), h_n
+
+
 class Probabilities(Core):
     """Of ids that stand at axis 1, in float64 from int32."""
 
@@ -161,6 +169,7 @@ FORMS: dict[str, tuple[type[Core], tuple[Any, ...], list[Any], dict[str, Any]]] 
         {"output_names": ["h_n", "scores"], "states": {"h": "h_n"}},
     ),
     "ids, step by step": (IdSteps, (IDS[:, 0], H), [("batch",), STATES], NAMED),
+    "one row, step by step": (OneRowSteps, (IDS[0, :1], H[:, :1]), [(None,), (None,) * 3], NAMED),
     "probabilities": (Probabilities, (IDS.int(),), [ROWS], {}),
     "the last step alone": (Last, (IDS,), [ROWS], {}),
     "one row alone": (OneRow, (IDS[0],), [("sequence",)], {}),
@@ -249,6 +258,41 @@ class Shifted(Core):
     def forward(self, tokens: Tensor) -> Tensor:
         x = functional.pad(self.table(tokens)[:, :-1], (0, 0, 1, 0))
         return self.head(self.core(x)[0])
+
+
+class Attending(Core):
+    """A step that attends to what it was given: its axis is not that of time."""
+
+    def forward(self, token: Tensor, h: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weights = (memory @ h[0][:, :, None]).softmax(dim=1)
+        h = h + (weights * memory).sum(dim=1)[None]
+        logits, h_n = self.read(token, h)
+        return logits, h_n, weights[..., 0]
+
+
+def test_a_step_that_attends_writes_what_it_would(tmp_path: Path) -> None:
+    module = Attending().eval()
+    memory = torch.randn(2, 4, HIDDEN, generator=torch.Generator().manual_seed(1))
+    bundle = rnn_edge.export(
+        module, (IDS[:, :1], H, memory), tmp_path / "bundle",
+        axes=[("batch", None), STATES, ("batch", "source", None)],
+        output_names=["logits", "h_n", "weights"], states={"h": "h_n"},
+        bounds={"token": (0, SIZE - 1)}, decoder=NextCharacterDecoder(()),
+    )  # fmt: skip
+    session = rnn_edge.Session(bundle, graph="generate")
+    feed = {"token": PROMPTS[:2], "lengths": LENGTHS[:2], "memory": memory.numpy()}
+    found = session.run_named({**feed, "temperature": 0.0, "max_new": 7})["generated"]
+    module.double()
+    for row, length in enumerate(LENGTHS[:2]):
+        h, ids, read = torch.zeros(1, 1, HIDDEN).double(), PROMPTS[row, :length].tolist(), 0
+        while len(ids) < length + 7:
+            with torch.no_grad():
+                token = torch.tensor([[ids[read]]])
+                logits, h, _ = module(token, h, memory[row : row + 1].double())
+            read += 1
+            if read == len(ids):
+                ids.append(int(logits.argmax()))
+        assert found[row].tolist() == ids[length:]
 
 
 class BothWays(Core):

@@ -183,5 +183,6 @@ def _with_row(writer: Writer, value: ir.Value, spec: TensorSpec, lacks: ir.Value
 
 
 def batch_limits(contract: GraphContract) -> dict[str, AxisLimits]:
-    """Those of the batch; a prompt may have any length."""
-    return {axis: limits for axis, limits in contract.axes.items() if axis == "batch"}
+    """Those of the batch, and of what stays the same; a prompt may have any length."""
+    prompt = contract.inputs[0].dims[1]
+    return {axis: limits for axis, limits in contract.axes.items() if axis != prompt}
