@@ -112,9 +112,9 @@ def _table(specs: Sequence[TensorSpec]) -> str:
 def _meaning(spec: TensorSpec) -> str:
     parts = [spec.meaning] if spec.meaning else []
     if spec.lengths_of:
-        parts = [
-            f"{spec.meaning or 'valid steps of each row'}, 1 to the size of `{spec.lengths_of}`"
-        ]
+        least = 1 if spec.minimum is None else spec.minimum
+        told = spec.meaning or "valid steps of each row"
+        parts = [f"{told}, {least:g} to the size of `{spec.lengths_of}`"]
     elif spec.minimum is not None or spec.maximum is not None:
         low = "" if spec.minimum is None else f"{spec.minimum:g} or more"
         high = "" if spec.maximum is None else f"{spec.maximum:g} or less"

@@ -80,7 +80,8 @@ class TensorSpec:
 
     ``dims`` holds a size for a fixed axis and a name for a dynamic one; axes of one name have one
     size in one call. ``minimum`` and ``maximum`` bound the values (token ids, say), both included.
-    ``lengths_of`` names the axis whose valid length, per row, this integer tensor holds.
+    ``lengths_of`` names the axis whose valid length, per row, this integer tensor holds; an output,
+    of the other outputs.
     ``splits`` names the axis along which rows stand one after the other: this integer tensor holds
     the size of each, zeros among them, and they add up to the axis.
     ``default``, of a single number, is what an app gives that has no wish.
@@ -182,6 +183,11 @@ class GraphContract:
     @property
     def state_inputs(self) -> frozenset[str]:
         return frozenset(pair.input for pair in self.states)
+
+    @property
+    def counts(self) -> TensorSpec | None:
+        """The output that says how many steps of each row are answers, where one does."""
+        return next((spec for spec in self.outputs if spec.lengths_of is not None), None)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)

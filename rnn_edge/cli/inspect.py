@@ -169,7 +169,8 @@ def _type(spec: TensorSpec) -> str:
 
 def _limits(spec: TensorSpec) -> str:
     if spec.lengths_of is not None:
-        return f"1 to the size of axis {spec.lengths_of}"
+        least = 1 if spec.minimum is None else spec.minimum
+        return f"{least:g} to the size of axis {spec.lengths_of}"
     bounds = [
         f"{word} {bound:g}"
         for word, bound in (("from", spec.minimum), ("to", spec.maximum))

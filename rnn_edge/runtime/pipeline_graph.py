@@ -82,7 +82,8 @@ class PipelineGraph:
     def read(self, outputs: Arrays, row: int, sample: GivenSample) -> Answer:
         """The answer of one row of the graph's ``outputs``."""
         first = outputs[self._graph.outputs[0].name][row]
-        steps = outputs["lengths"][row] if "lengths" in outputs else None
+        counts = self._graph.counts
+        steps = None if counts is None else outputs[counts.name][row]
         match self._contract.decoder:
             case LabelDecoder() as decoder:
                 found = outputs["probabilities"][row].astype(np.float64)

@@ -16,6 +16,7 @@ import onnx_ir
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
 from rnn_edge.contract import (
@@ -36,6 +37,8 @@ from rnn_edge.models.forecaster import Forecaster
 from rnn_edge.models.speech_recognizer import SpeechRecognizer
 from rnn_edge.models.text_classifier import TextClassifier
 from rnn_edge.pipelining import add_pipeline, write_pipeline
+from rnn_edge.runtime.decoders import LabelAnswer
+from rnn_edge.runtime.pipeline import Pipeline, Sample
 from rnn_edge.verification.golden import read_golden_set, write_golden_set
 from rnn_edge.verification.golden_calls import replay_golden_calls
 
@@ -455,6 +458,46 @@ def test_texts_of_a_model_without_lengths_are_read_one_by_one(tmp_path: Path, st
             np.testing.assert_allclose(found["probabilities"][row], right.softmax(0), atol=2e-6)
     nothing = native(bundle.graph_path("pipeline"), strings([]))
     assert all(len(array) == 0 for array in nothing.values())
+
+
+class Steps(nn.Module):
+    """Logits of every step, of rows with lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = nn.GRU(2, 4, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        rows = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        logits: torch.Tensor = self.head(
+            pad_packed_sequence(self.core(rows)[0], batch_first=True)[0]
+        )
+        return logits
+
+
+def test_labels_of_steps_end_with_each_row(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Steps().eval()
+    bundle = rnn_edge.export(
+        module,
+        (torch.randn(2, 9, 2), torch.tensor([9, 4])),
+        tmp_path / "b",
+        axes=[("batch", "sequence", None), ("batch",)],
+        front_end=SeriesFrontEnd(("a", "b"), (0.0, 0.0), (1.0, 1.0)),
+        decoder=LabelDecoder(("no", "yes")),
+        stream=False,
+    )
+    random = np.random.default_rng(0)
+    rows = [random.normal(size=(size, 2)).astype(np.float32) for size in (3, 7, 1)]
+    samples = [Sample("", "", row) for row in rows]
+    for row, answer in zip(rows, Pipeline(bundle).answer(samples), strict=True):
+        assert isinstance(answer, LabelAnswer)
+        right = module(torch.from_numpy(row)[None], torch.tensor([len(row)]))[0].softmax(1)
+        np.testing.assert_allclose(answer.probabilities, right.detach(), atol=1e-5)
+    told = bundle.graph("pipeline").counts
+    assert told is not None
+    assert (told.name, told.lengths_of, told.minimum) == ("lengths_n", "sequence", 0)
 
 
 def test_what_has_no_form_is_told(bundle: rnn_edge.Bundle) -> None:

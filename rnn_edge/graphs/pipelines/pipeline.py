@@ -81,7 +81,8 @@ def derive_pipeline(
     found = _call_model(writer, Stream(model, graph), layout, rows, chances, alone)
     answers = ANSWERS[type(decoder)](writer, found, decoder)
     if found.inside is not None:
-        told = TensorSpec("lengths", "int64", (_BATCH,), "steps of each row that has answers")
+        axis, meaning = str(layout.output.dims[1]), "steps of each row that has answers"
+        told = TensorSpec("lengths", "int64", (_BATCH,), meaning, 0, lengths_of=axis)
         answers.append((told, writer.op("Identity", rows.lengths)))
     outputs = _outputs(writer, answers, rows, set(values))
     result = _complete(made, writer, outputs, model)
@@ -256,7 +257,7 @@ def _outputs(
         starts, axes = writer.constant([0]), writer.constant([spec.dims.index(_BATCH)])
         value = writer.op("Slice", value, starts, rows.given, axes)
         name = f"{spec.name}_n" if spec.name in taken else spec.name
-        told = TensorSpec(name, spec.dtype, spec.dims, spec.meaning)
+        told = replace(spec, name=name)
         declared = _declared(told)
         value.name, value.type, value.shape = name, declared.type, declared.shape
         found.append((told, value))

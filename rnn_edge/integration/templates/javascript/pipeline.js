@@ -10,7 +10,8 @@ import { elements, filled } from "./feed.js";
  */
 export async function answers(model, rows) {
   const outputs = await model.run(gather(model, rows), "pipeline");
-  return rows.map((_, row) => answerOf(outputs, row));
+  const counts = model.bundle.graph("pipeline").outputs.find((spec) => spec.lengths_of !== null);
+  return rows.map((_, row) => answerOf(outputs, row, counts?.name));
 }
 
 /** The inputs of pipeline.onnx that hold `rows`, without its options and states. */
@@ -47,8 +48,9 @@ const PARTS = {
   bytes: (text) => (typeof text === "string" ? new TextEncoder().encode(text) : text),
 };
 
-function answerOf(outputs, row) {
-  const { lengths, ...told } = outputs;
+/** One row of `outputs`; that of the name `counts`, if any, says how many steps it has. */
+function answerOf(outputs, row, counts) {
+  const { [counts]: lengths, ...told } = outputs;
   const steps = lengths && Number(lengths.data[row]);
   return Object.fromEntries(Object.entries(told).map(([name, { data, dims }]) => {
     const [, ...own] = dims;
