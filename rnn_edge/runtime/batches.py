@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnn_edge.contract import Contract, GraphContract, TensorSpec, TextDecoder, is_written
+from rnn_edge.contract import (
+    Contract,
+    Decoder,
+    GraphContract,
+    LabelDecoder,
+    TagDecoder,
+    TensorSpec,
+    TextDecoder,
+    ValueDecoder,
+    is_written,
+)
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.session import Session
 
@@ -75,6 +85,21 @@ class Layout:
             spec, lengths[0] if has_lengths else None, contract.outputs[0], batch, sequence, most
         )
 
+    def in_steps(self, decoder: Decoder | None) -> Layout:
+        """This, with the axis of time where the output has one that the graph alone can tell.
+
+        What has an answer a step and takes lengths may give as many as its longest row has.
+        """
+        spec, time = self.output, self.sequence
+        others = [dim for dim in spec.dims if isinstance(dim, str) and dim not in self.data.dims]
+        stepwise = isinstance(decoder, LabelDecoder | TagDecoder | ValueDecoder)
+        if not stepwise or self.lengths is None or time is None or time in spec.dims:
+            return self
+        if len(others) != 1:
+            return self
+        dims = tuple(time if dim in others else dim for dim in spec.dims)
+        return replace(self, output=replace(spec, dims=dims))
+
     def run(
         self, session: Session, sequences: Sequence[np.ndarray], padding: float
     ) -> list[np.ndarray]:
@@ -96,7 +121,8 @@ class Layout:
     ) -> list[tuple[np.ndarray, ...]]:
         """As ``run``, of several outputs in one pass."""
         outputs: dict[int, tuple[np.ndarray, ...]] = {}
-        places = [session.contract.outputs.index(spec) for spec in wanted]
+        names = [spec.name for spec in session.contract.outputs]
+        places = [names.index(spec.name) for spec in wanted]
         for rows in self._batches([len(sequence) for sequence in sequences]):
             members = [sequences[row] for row in rows]
             outputs_of_batch = session.run(self._inputs(members, padding))

@@ -238,7 +238,7 @@ def run_and_decode(
     beam: int = 1,
 ) -> list[Answer]:
     """One answer a sample, in order, by model and decoder; ``padding`` fills sequences up."""
-    layout = Layout.of(session.contract)
+    layout = Layout.of(session.contract).in_steps(decoder)
     chances = find_chances(decoder, session.contract)
     wanted = (layout.output,) if chances is None else (layout.output, chances)
     sequences = [sample.sequence for sample in samples]

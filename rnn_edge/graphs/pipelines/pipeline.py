@@ -67,7 +67,7 @@ def derive_pipeline(
     front_end, decoder = _around(contract)
     usual = put_in_usual_form(model, contract.graphs["model"])
     model, graph = usual.model, usual.contract
-    layout = _require(graph, front_end)
+    layout = _require(graph, front_end).in_steps(decoder)
     made = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="pipeline")
     writer = Writer(Weights(made))
     inputs = _declare_inputs(layout, front_end, portable)
