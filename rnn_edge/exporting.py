@@ -95,10 +95,11 @@ def export(
     from rnn_edge.verification.ragged_rows import are_rows_apart
 
     refuse_foreign_folder(Path(out_dir))
-    wish = StreamWish(stream, time_axis, frame_rate)
+    wish, near = StreamWish(stream, time_axis, frame_rate), None
     if isinstance(front_end, SoundFeatures):
         heard = put_hearing(front_end, module, args, kwargs, decoder)
         module, args, kwargs, axes = heard.module, heard.args, None, heard.axes
+        near = dict(zip(axes[0], args[0].shape, strict=True))
         front_end, decoder, limits = (
             heard.front_end,
             heard.decoder,
@@ -110,7 +111,10 @@ def export(
     with evaluating(module), tempfile.TemporaryDirectory() as staging:
         place = Path(staging)
         captured, graph, session, parity = _capture_verified(
-            partial(capture, module, args, kwargs, axes, output_names), module, description, place
+            partial(capture, module, args, kwargs, axes, output_names, near=near),
+            module,
+            description,
+            place,
         )
         if isinstance(decoder, LabelDecoder):
             require_logits(captured.model, graph, decoder, type(module).__name__)

@@ -79,7 +79,7 @@ def trace(
     ExportError when torch.export refuses the module, or when the traces do not show how it follows
     a size.
     """
-    sizes = _move_near(_traced_sizes(arguments), near or {})
+    sizes = _move_near(_traced_sizes(arguments), near or {}, _example_sizes(arguments))
     try:
         return _trace(module, arguments, sizes, joins_at_one)
     except ExportError:
@@ -355,13 +355,21 @@ def _traced_sizes(arguments: Arguments) -> dict[str, int]:
     return dict(zip(axes, _TRACED_SIZES, strict=False))
 
 
-def _move_near(sizes: Mapping[str, int], near: Mapping[str, int]) -> dict[str, int]:
-    """``sizes``, smaller and larger ones for the axes that are smaller and larger in ``near``."""
+def _move_near(
+    sizes: Mapping[str, int], near: Mapping[str, int], examples: Mapping[str, int]
+) -> dict[str, int]:
+    """``sizes``, smaller and larger ones for the axes that are smaller and larger in ``near``.
+
+    Where many steps make a frame, few are one frame, which broadcasts: what is as large as a long
+    example is followed beyond it.
+    """
     moved = dict(sizes)
     for axis, small, large in zip(sizes, _SMALL_SIZES, _LARGE_SIZES, strict=False):
         wanted = near.get(axis, sizes[axis])
         if wanted != sizes[axis]:
             moved[axis] = small if wanted < sizes[axis] else large
+        if wanted >= examples[axis] > large:
+            moved[axis] += wanted
     return moved
 
 

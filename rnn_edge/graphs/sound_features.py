@@ -10,13 +10,14 @@ import onnx_ir as ir
 from rnn_edge.contract import AxisLimits, GraphContract, TensorSpec
 from rnn_edge.errors import ExportError
 from rnn_edge.frame_counts import FrameCounts
+from rnn_edge.graphs.sound_writer import SoundWriter, inside_rows
 from rnn_edge.graphs.streaming.stream import Stream
 from rnn_edge.graphs.writing import Weights, Writer, name_apart, variable
 from rnn_edge.sound_features import NEVER, SoundFeatures
 
 _SAMPLES, _BATCH, _TIME, _FRAMES = "samples", "batch", "sequence", "frames"
-# Pad and Slice take what they pad and cut as inputs from here on.
-_OLDEST = 13
+# Operators take axes as inputs from here on.
+_OLDEST = 18
 
 
 def put_sound_features(
@@ -56,12 +57,11 @@ def put_sound_features(
         counted = writer.op("Cast", sizes, to=int(ir.DataType.INT64))
         frames = _frames(writer, counted, features)
         feed[lengths.name] = writer.op("Cast", frames, to=int(kind))
-        heard = write_features(writer, _masked(writer, samples, counted), features)
         # As features of several sounds are padded, so that convolutions see what they have seen.
-        feed[data.name] = _masked(writer, heard, frames, 2)
+        feed[data.name] = SoundWriter(writer, features, counted, frames).write(samples)
     else:
         made.inputs.append(samples)
-        feed[data.name] = write_features(writer, samples, features)
+        feed[data.name] = SoundWriter(writer, features).write(samples)
     found = writer.call(Stream(model, contract), feed)
     if blank is not None and lengths is not None:
         first = contract.outputs[0]
@@ -88,34 +88,9 @@ def put_sound_features(
     )
 
 
-def write_features(writer: Writer, samples: ir.Value, features: SoundFeatures) -> ir.Value:
-    """float32[batch, samples] -> float32[batch, frames, width]."""
-    row = writer.op("Unsqueeze", samples, writer.constant([1]))
-    if features.padding:
-        row = writer.op("Pad", row, writer.constant([0, 0, features.padding, 0, 0, 0]))
-    basis = writer.constant(features.basis()[:, None], np.float32)
-    both = writer.op("Conv", row, basis, strides=[features.hop])
-    half = features.size // 2 + 1
-    real, imaginary = (
-        writer.op("Slice", both, *map(writer.constant, ([start], [start + half], [1])))
-        for start in (0, half)
-    )
-    energies = writer.op(
-        "Add", writer.op("Mul", real, real), writer.op("Mul", imaginary, imaginary)
-    )
-    bands = writer.constant(features.bands(), np.float32)
-    summed = writer.op("MatMul", writer.op("Transpose", energies, perm=[0, 2, 1]), bands)
-    floor = writer.constant(features.floor, np.float32)
-    logarithms = writer.op("Log", writer.op("Add", summed, floor))
-    cosines = features.cosines()
-    if cosines is None:
-        return logarithms
-    return writer.op("MatMul", logarithms, writer.constant(cosines, np.float32))
-
-
 def _frames(writer: Writer, lengths: ir.Value, features: SoundFeatures) -> ir.Value:
     """int64[batch] frames of int64[batch] samples, 1 at least."""
-    behind = writer.op("Add", lengths, writer.constant(features.padding - features.window))
+    behind = writer.op("Add", lengths, writer.constant(sum(features.edges) - features.window))
     behind = writer.op("Max", behind, writer.constant(0))
     hops = writer.op("Div", behind, writer.constant(features.hop))
     return writer.op("Add", hops, writer.constant(1))
@@ -132,21 +107,6 @@ def _given_frames(writer: Writer, frames: ir.Value, given: FrameCounts) -> ir.Va
     return writer.op("Add", strides, writer.constant(given.frames - more))
 
 
-def _masked(writer: Writer, rows: ir.Value, lengths: ir.Value, *more: int) -> ir.Value:
-    """``rows`` with zeros behind the end of each; ``more`` are their axes beyond time."""
-    inside = _inside(writer, rows, lengths)
-    if more:
-        inside = writer.op("Unsqueeze", inside, writer.constant(more))
-    return writer.op("Where", inside, rows, writer.constant(0, np.float32))
-
-
-def _inside(writer: Writer, rows: ir.Value, lengths: ir.Value) -> ir.Value:
-    """bool[batch, steps], whether a step of ``rows`` [batch, steps, ...] is one of its row's."""
-    size = writer.op("Gather", writer.op("Shape", rows), writer.constant(1), axis=0)
-    places = writer.op("Range", writer.constant(0), size, writer.constant(1))
-    return writer.op("Less", places, writer.op("Unsqueeze", lengths, writer.constant([1])))
-
-
 def _silent(
     writer: Writer, value: ir.Value, frames: ir.Value, spec: TensorSpec, blank: int
 ) -> ir.Value:
@@ -159,8 +119,7 @@ def _silent(
         )
     silence = np.full(labels, NEVER, np.dtype(spec.dtype))
     silence[blank] = 0
-    inside = _inside(writer, value, frames)
-    inside = writer.op("Unsqueeze", inside, writer.constant([2]))
+    inside = inside_rows(writer, value, frames, 2)
     silent = writer.op("Where", inside, value, writer.constant(silence, silence.dtype))
     silent.type = value.type
     return silent

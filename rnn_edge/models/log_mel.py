@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnn_edge.contract import CtcDecoder, Decoder
 from rnn_edge.frame_counts import FrameCounts, find_frame_counts
-from rnn_edge.sound_features import NEVER, SoundFeatures
+from rnn_edge.sound_features import (
+    ADD,
+    ALL,
+    MAX,
+    NEVER,
+    NONE,
+    REFLECT,
+    SLOPES,
+    TINY,
+    SoundFeatures,
+)
 
 
 class SoundFeaturesModule(nn.Module):
@@ -20,27 +31,126 @@ class SoundFeaturesModule(nn.Module):
         super().__init__()
         self.features = features
         self.basis: Tensor
-        self.bands: Tensor
+        self.bands: Tensor | None
         self.cosines: Tensor | None
-        constants = {"basis": features.basis()[:, None], "bands": features.bands()}
-        for name, array in {**constants, "cosines": features.cosines()}.items():
+        self.preemphasis: Tensor
+        constants = {
+            "basis": features.basis()[:, None],
+            "bands": features.bands(),
+            "cosines": features.cosines(),
+            "preemphasis": np.array([[[-features.preemphasis, 1.0]]]),
+        }
+        for name, array in constants.items():
             value = None if array is None else torch.from_numpy(array).float()
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """float32[batch, samples] -> float32[batch, frames, width]."""
-        padded = F.pad(samples.unsqueeze(1), (self.features.padding, 0))
-        basis = F.conv1d(padded, self.basis, stride=self.features.hop)
-        real, imaginary = basis.chunk(2, dim=1)
-        # Products: a power would be several times slower in ONNX Runtime.
-        energies = real * real + imaginary * imaginary
-        logarithms = torch.log(energies.transpose(1, 2) @ self.bands + self.features.floor)
-        return logarithms if self.cosines is None else logarithms @ self.cosines
+    def forward(self, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """float32[batch, samples] -> float32[batch, frames, width].
+
+        With ``lengths`` int64[batch], those of each row, what stands behind them changes nothing,
+        and frames behind the end are zeros.
+        """
+        if self.features.preemphasis:
+            samples = F.conv1d(F.pad(samples.unsqueeze(1), (1, 0)), self.preemphasis).squeeze(1)
+        found = self._bands(self._padded(samples, lengths))
+        inside = None
+        if lengths is not None:
+            places = torch.arange(found.shape[1], device=found.device)
+            inside = (places < self.frame_counts(lengths).unsqueeze(1)).unsqueeze(2)
+        return self._over_rows(self._logarithms(found, inside), inside)
 
     def frame_counts(self, lengths: Tensor) -> Tensor:
         """int64[batch] samples -> int64[batch] frames; too few for one are one all the same."""
         known = self.features
-        return ((lengths + known.padding - known.window) // known.hop + 1).clamp(min=1)
+        whole = lengths + sum(known.edges) - known.window
+        return (whole // known.hop + 1).clamp(min=1)
+
+    def _padded(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
+        """float32[batch, 1, samples] with what stands before the first and behind the last."""
+        edges = self.features.edges
+        reflect = self.features.center == REFLECT
+        if lengths is None:
+            return F.pad(samples.unsqueeze(1), edges, "reflect" if reflect else "constant")
+        places = torch.arange(samples.shape[1], device=samples.device)
+        ends = lengths.unsqueeze(1)
+        samples = samples.masked_fill(places >= ends, 0.0)
+        if not reflect:
+            return F.pad(samples.unsqueeze(1), edges)
+        before, behind = edges
+        places = torch.arange(samples.shape[1] + before + behind, device=samples.device) - before
+        mirrored = ends - 1 - (ends - 1 - places.abs()).abs()
+        # Behind the end there is no frame.
+        mirrored = mirrored.clamp(min=0)
+        return samples.gather(1, mirrored).unsqueeze(1)
+
+    def _bands(self, padded: Tensor) -> Tensor:
+        basis = F.conv1d(padded, self.basis, stride=self.features.hop)
+        real, imaginary = basis.chunk(2, dim=1)
+        # Products: a power would be several times slower in ONNX Runtime.
+        found = (real * real + imaginary * imaginary).transpose(1, 2)
+        if self.features.power == 1:
+            found = found.sqrt()
+        return found if self.bands is None else found @ self.bands
+
+    def _logarithms(self, found: Tensor, inside: Tensor | None) -> Tensor:
+        known = self.features
+        add = known.floor_by == ADD
+        found = found + known.floor if add else found.clamp(min=known.floor)
+        factor = known.log_factor()
+        if factor is not None:
+            found = torch.log(found)
+            found = found if factor == 1 else found * factor
+        if known.ref == MAX or known.top_db is not None:
+            seen = found if inside is None else found.masked_fill(~inside, float("-inf"))
+            largest = seen.amax(dim=(1, 2), keepdim=True)
+            if known.top_db is not None:
+                found = torch.maximum(found, largest - known.top_db)
+            if known.ref == MAX:
+                found = found - largest
+        return found if self.cosines is None else found @ self.cosines
+
+    def _over_rows(self, found: Tensor, inside: Tensor | None) -> Tensor:
+        known = self.features
+        if known.cmvn != NONE:
+            largest = found.abs().amax(dim=2, keepdim=True)[:, :1]
+            # What stays the same over a row is nothing then, and little rounding.
+            found = found - found[:, :1]
+            found = found - _mean(found, inside)
+            if known.cmvn == ALL:
+                spread = _mean(found * found, inside).sqrt()
+                found = found / torch.maximum(spread, largest * known.least_deviation + TINY)
+        if known.mean:
+            found = found - known.mean
+        if known.std != 1:
+            found = found / known.std
+        parts = [found]
+        for _ in range(known.deltas):
+            parts.append(_slopes(parts[-1], inside))
+        found = torch.cat(parts, dim=2) if known.deltas else found
+        return found if inside is None else found * inside
+
+
+def _mean(rows: Tensor, inside: Tensor | None) -> Tensor:
+    """Of [batch, frames, width] over the frames of each row."""
+    if inside is None:
+        return rows.mean(dim=1, keepdim=True)
+    return (rows * inside).sum(dim=1, keepdim=True) / inside.sum(dim=1, keepdim=True)
+
+
+def _slopes(rows: Tensor, inside: Tensor | None) -> Tensor:
+    """Of [batch, frames, width] over time; the first and last frame stand beyond the ends."""
+    if inside is not None:
+        last = inside.sum(dim=1, keepdim=True) - 1
+        rows = torch.where(inside, rows, rows.gather(1, last.expand(-1, -1, rows.shape[2])))
+    size = rows.shape[1]
+    begin, end = rows[:, :1], rows[:, -1:]
+    wide = torch.cat([begin] * SLOPES + [rows] + [end] * SLOPES, dim=1)
+    steps = range(1, SLOPES + 1)
+    found = torch.zeros_like(rows)
+    for step in steps:
+        later, earlier = (wide[:, SLOPES + by : SLOPES + by + size] for by in (step, -step))
+        found = found + step * (later - earlier)
+    return found / (2 * sum(step * step for step in steps))
 
 
 class LogMel(SoundFeaturesModule):
@@ -84,14 +194,9 @@ class OnSamples(nn.Module):
         """
         if lengths is None:
             return self.module(self.features(samples))
-        places = torch.arange(samples.shape[1], device=samples.device)
-        samples = samples.masked_fill(places >= lengths.unsqueeze(1), 0.0)
         counts = self.features.frame_counts(lengths)
-        features = self.features(samples)
-        places = torch.arange(features.shape[1], device=samples.device)
         # As features of several sounds are padded, so that convolutions see what they have seen.
-        features = features * (places < counts.unsqueeze(1)).unsqueeze(2)
-        found = self.module(features, counts)
+        found = self.module(self.features(samples, lengths), counts)
         if self.blank is None:
             return found
         first, *rest = found if isinstance(found, tuple) else (found,)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 # The lengths of whole sequences at which numbers in a graph are worked out. Two numbers that are
 # alike at all of them are taken for one; the derived graph is compared with the whole one anyway.
-TOTALS = np.arange(1, 257)
+TOTALS = np.arange(1, 8193)
 
 # A number as a function of the length of the whole sequence: its value at each of TOTALS.
 Count: TypeAlias = np.ndarray
