@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnn_edge.contract import AxisLimits, ByteFrontEnd, CharacterFrontEnd, NextCharacterDecoder
+from rnn_edge.contract import (
+    AxisLimits,
+    ByteFrontEnd,
+    CharacterFrontEnd,
+    GraphContract,
+    NextCharacterDecoder,
+)
 from rnn_edge.errors import ContractError, InputError
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.decoders import softmax
@@ -20,6 +26,9 @@ from rnn_edge.runtime.session import Session
 MOST_CHARACTERS_A_RUN = 256
 # A reader sees the text grow; a run of the whole loop for each of so many costs nothing more.
 CHARACTERS_A_PIECE = 16
+_LOGITS = "logits"
+# Probabilities add up to 1, to so much.
+_CLOSE = 1e-3
 _SEEDS = 2**31 - 2
 # What the graphs take: int64.
 _MOST = 2**63 - 1
@@ -227,6 +236,7 @@ class _Reader:
         self._session = session
         self._size = vocabulary_size
         self._layout = Layout.of(session.contract)
+        self._logits = _find_logits(session.contract, vocabulary_size)
         self._states: dict[str, np.ndarray] = {}
         self._past: list[int] = []
         limits = session.contract.axes.get(self._layout.sequence or "", AxisLimits())
@@ -252,13 +262,32 @@ class _Reader:
             inputs[lengths.name] = np.array([len(ids)], lengths.dtype)
         outputs = self._session.run_named(inputs | self._states)
         self._states = {pair.input: outputs[pair.output] for pair in contract.states}
-        logits = outputs[contract.outputs[0].name]
+        logits = outputs[self._logits]
         if self._size not in (None, logits.shape[-1]):
             raise ContractError(
-                f"{contract.outputs[0].name} must hold {self._size} logits, one for each entry of "
+                f"{self._logits} must hold {self._size} logits, one for each entry of "
                 f"the vocabulary, got {logits.shape[-1]}. Export the model again."
             )
-        return logits.reshape(-1, logits.shape[-1])[-1].astype(np.float64)
+        last: np.ndarray = logits.reshape(-1, logits.shape[-1])[-1].astype(np.float64)
+        if (last >= 0).all() and abs(last.sum() - 1) < _CLOSE:
+            with np.errstate(divide="ignore"):
+                return np.log(last)  # probabilities
+        return last
+
+
+def _find_logits(contract: GraphContract, size: int | None) -> str:
+    """The output named so, or the one as wide as the vocabulary, or the first."""
+    states = {pair.output for pair in contract.states}
+    told = [spec for spec in contract.outputs if spec.name not in states and spec.dims]
+    fitting = [spec.name for spec in told if size is not None and spec.dims[-1] == size]
+    if _LOGITS in {spec.name for spec in told}:
+        return _LOGITS
+    if len(fitting) > 1:
+        raise ContractError(
+            f"one output of {contract.file} must be its logits, {', '.join(fitting)} may be. Name "
+            f"one of them {_LOGITS!r} and export the model again."
+        )
+    return fitting[0] if fitting else contract.outputs[0].name
 
 
 def _prompt_ids(

@@ -216,6 +216,12 @@ class Pipeline:
         if bundle is not None and GENERATE in bundle.contract.graphs:
             writer = Session(bundle, self.session.provider, graph=GENERATE, threads=self._threads)
             return write(writer, self.front_end, self.decoder, prompt, sampling)
+        refused = None if bundle is None else bundle.evidence.get(GENERATE, {}).get("refused")
+        if refused is not None:
+            raise InputError(
+                f"{self.session.path} must have generate.onnx beside it to continue a prompt, it "
+                f"was refused: {refused}"
+            )
         return generate(self.session, self.front_end, self.decoder, prompt, sampling)
 
     @property

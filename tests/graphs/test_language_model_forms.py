@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import rnn_edge
-from rnn_edge.contract import NextCharacterDecoder
+from rnn_edge.contract import CharacterFrontEnd, NextCharacterDecoder
+from rnn_edge.errors import InputError
 from rnn_edge.graphs.generation.choice import MODULUS, MULTIPLIER
+from rnn_edge.runtime import Pipeline, Sampling
 
 SIZE, HIDDEN, WIDER = 9, 6, 12
 STATE = (1, HIDDEN)
@@ -318,6 +320,9 @@ def test_what_would_write_nonsense_is_refused(
     bundle = rnn_edge.export(
         module().eval(), (IDS,), tmp_path / "bundle", axes=[ROWS],
         bounds={"tokens": (0, SIZE - 1)}, decoder=NextCharacterDecoder(()),
+        front_end=CharacterFrontEnd(tuple("abcdefghi"), 0, 0),
     )  # fmt: skip
     assert "generate" not in bundle.contract.graphs
     assert reason in bundle.evidence["generate"]["refused"]
+    with pytest.raises(InputError, match=reason):
+        Pipeline(bundle).generate("abc", Sampling(3))

@@ -5,9 +5,16 @@ import pytest
 import tiny_bundles
 
 from rnn_edge.bundle import Bundle
-from rnn_edge.errors import InputError
+from rnn_edge.contract import (
+    CharacterFrontEnd,
+    GraphContract,
+    NextCharacterDecoder,
+    StatePair,
+    TensorSpec,
+)
+from rnn_edge.errors import ContractError, InputError
 from rnn_edge.runtime import Pipeline, Sampling
-from rnn_edge.runtime.generation import choose
+from rnn_edge.runtime.generation import choose, generate
 
 NEVER = [0, 1]
 
@@ -65,6 +72,42 @@ def test_characters_come_one_by_one(model):
 
 def test_an_empty_prompt_starts_a_line(model):
     assert "".join(model.generate("", Sampling(6, temperature=0))) == greedy([2], 6)
+
+
+class Told:
+    """A session whose graph tells logits, as ``form`` has them, beside features as wide."""
+
+    def __init__(self, form: str, names: tuple[str, str] = ("features", "logits")) -> None:
+        outputs = tuple(
+            TensorSpec(name, "float32", ("batch", "sequence", 4)) for name in (*names, "hidden")
+        )
+        ids = TensorSpec("tokens", "int64", ("batch", "sequence"), maximum=3)
+        state = TensorSpec("h", "float32", ("batch", "sequence", 4))
+        pair = StatePair("h", "hidden", 0)
+        self.contract = GraphContract("model.onnx", (ids, state), outputs, (pair,))
+        self.form, self.names = form, names
+
+    def run_named(self, feed):
+        told = np.cos(np.arange(4) * (feed["tokens"][0, -1] + 1))[None, None]
+        if self.form == "probabilities":
+            told = np.exp(told) / np.exp(told).sum()
+        return {self.names[0]: -told, self.names[1]: told, "hidden": told}
+
+
+def text_by(session: Told) -> str:
+    front_end, decoder = CharacterFrontEnd(("a", "b", "c", "d"), 0, 0), NextCharacterDecoder(())
+    return "".join(generate(session, front_end, decoder, "a", Sampling(60, seed=3)))
+
+
+def test_probabilities_are_read_as_such():
+    text = text_by(Told("logits"))
+    assert text_by(Told("probabilities")) == text
+    assert len(set(text)) > 2
+
+
+def test_which_output_is_meant_must_be_known():
+    with pytest.raises(ContractError, match="Name one of them 'logits'"):
+        text_by(Told("logits", ("one", "other")))
 
 
 def test_a_bundle_that_is_no_language_model_generates_nothing(text_bundle):
