@@ -20,6 +20,7 @@ from rnn_edge.graphs.streaming import Stream
 from rnn_edge.pipeline_file import PipelineDraft, draft_pipeline
 from rnn_edge.pipelining import add_pipeline, write_pipeline
 from rnn_edge.runtime.batches import Layout
+from rnn_edge.scales import Scales
 from rnn_edge.sound_features import SoundFeatures
 from rnn_edge.stream_file import StreamFile, derive_stream
 from rnn_edge.streaming import save_graph, write_golden_chunks
@@ -38,8 +39,8 @@ def write_file_bundle(
     source: str | Path,
     out_dir: str | Path,
     *,
-    front_end: FrontEnd | SoundFeatures | None,
-    decoder: Decoder,
+    front_end: FrontEnd | SoundFeatures | Scales | None,
+    decoder: Decoder | Scales,
     lengths: str | None = None,
     axes: Mapping[str, str] | None = None,
     states: Mapping[str, str] | None = None,

@@ -35,6 +35,7 @@ from rnn_edge.pipelining import PipelinePart, add_pipeline
 from rnn_edge.runtime import Session
 from rnn_edge.runtime.batches import Layout
 from rnn_edge.runtime.pipeline import plain_front_end
+from rnn_edge.scales import Scales
 from rnn_edge.sound_features import SoundFeatures
 from rnn_edge.streaming import save_graph
 from rnn_edge.verification.tolerance import tolerance_for
@@ -71,8 +72,8 @@ def derive_pipeline(
     source: str | Path,
     out: str | Path | None = None,
     *,
-    front_end: FrontEnd | SoundFeatures | None,
-    decoder: Decoder,
+    front_end: FrontEnd | SoundFeatures | Scales | None,
+    decoder: Decoder | Scales,
     lengths: str | None = None,
     axes: Mapping[str, str] | None = None,
     states: Mapping[str, str] | None = None,
@@ -80,12 +81,13 @@ def derive_pipeline(
 ) -> PipelineFile:
     """Put ``front_end`` before and ``decoder`` behind any .onnx file, which stays as it is.
 
-    Of ``SoundFeatures`` the file reads features, and the new one samples; of None it reads rows of
-    numbers as they are. ``out`` is a folder or a file; left out, ``NAME.pipeline.onnx`` is written
-    beside the source. ``lengths`` names the input that holds the steps of each row, ``axes`` says
-    which names of the file are "batch" and "sequence" (``{"N": "batch"}``), where it has others;
-    lengths that have the axis of rows alone tell it too. ``states`` pairs inputs with outputs that
-    feed them: each row begins with zeros. With ``portable`` texts are code points.
+    Of ``SoundFeatures`` the file reads features, and the new one samples; of ``Scales`` it reads or
+    gives scaled numbers, and the new one those as measured; of None it reads rows as they are.
+    ``out`` is a folder or a file; left out, ``NAME.pipeline.onnx`` is written beside the source.
+    ``lengths`` names the input that holds the steps of each row, ``axes`` says which names of the
+    file are "batch" and "sequence" (``{"N": "batch"}``), where it has others; lengths that have
+    the axis of rows alone tell it too. ``states`` pairs inputs with outputs that feed them: each
+    row begins with zeros. With ``portable`` texts are code points.
 
     The answers are compared with those of front end, file and decoder in Python, one after the
     other. Raises InputError, ExportError with the reason where there is no such graph.
@@ -115,8 +117,8 @@ def derive_pipeline(
 def draft_pipeline(
     source: str | Path,
     staging: Path,
-    front_end: FrontEnd | SoundFeatures | None,
-    decoder: Decoder,
+    front_end: FrontEnd | SoundFeatures | Scales | None,
+    decoder: Decoder | Scales,
     lengths: str | None,
     axes: Mapping[str, str],
     portable: bool,
@@ -129,6 +131,7 @@ def draft_pipeline(
     onnx_ir = import_extra("onnx_ir")
     from rnn_edge.graphs.label_scores import put_logits
     from rnn_edge.graphs.pipelines.usual_form import put_in_usual_form
+    from rnn_edge.graphs.scales import put_scales
     from rnn_edge.graphs.sound_features import put_sound_features
 
     path = Path(source)
@@ -140,6 +143,11 @@ def draft_pipeline(
     model = onnx_ir.load(path)
     onnx_ir.external_data.load_to_model(model)
     graph = _with_states(_named(whole.contract, lengths, axes), states or {})
+    before, behind = (each if isinstance(each, Scales) else None for each in (front_end, decoder))
+    measured = put_scales(model, graph, before, behind)
+    model, graph = measured.model, measured.contract
+    front_end = front_end.front_end if isinstance(front_end, Scales) else front_end
+    decoder = decoder.decoder if isinstance(decoder, Scales) else decoder
     if isinstance(decoder, LabelDecoder):
         scored = put_logits(model, graph, decoder)
         model, graph = scored.model, scored.contract

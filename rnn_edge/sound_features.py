@@ -23,7 +23,9 @@ from rnn_edge.sound_constants import (
     window,
 )
 
-LOG_MEL, MFCC, SPECTRUM, BYTES = "log-mel", "mfcc", "spectrogram", "bytes"
+LOG_MEL, MFCC, SPECTRUM = "log-mel", "mfcc", "spectrogram"
+# Other kinds of front ends that a person names.
+BYTES, SAMPLES, SERIES = "bytes", "samples", "series"
 NONE, ZEROS, REFLECT = "none", "zeros", "reflect"
 ADD, MAX, ONE = "add", "max", "one"
 NATURAL, TEN, DECIBEL = "natural", "log10", "db"
@@ -242,7 +244,8 @@ def read_sound_features(text: str) -> SoundFeatures:
             raise ValueError
     except ValueError:
         raise InputError(
-            f"a front end must be {BYTES}, {LOG_MEL}:RATE, {MFCC}:RATE or {SPECTRUM}:RATE with "
+            f"a front end must be {BYTES}, {SAMPLES}:RATE, {SERIES}:FILE, or {LOG_MEL}:RATE, "
+            f"{MFCC}:RATE or {SPECTRUM}:RATE with "
             f"{', '.join(sorted(known))}, such as "
             f"log-mel:16000,n_mels=40,window=400,hop=160, got {text!r}. Correct it."
         ) from None

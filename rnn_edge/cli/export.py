@@ -148,7 +148,7 @@ def _export_module(
     options: dict[str, Any],
 ) -> Bundle:
     from rnn_edge.exporting import export as export_module
-    from rnn_edge.source.descriptions import read_decoder, read_front_end
+    from rnn_edge.source.descriptions import read_decoder, read_front_end, without_scales
 
     front_end = read_front_end(options.pop("front_end"), options.pop("vocab"))
     decoder, labels, steps, beams = map(options.pop, ("decoder", "labels", "steps", "beams"))
@@ -164,8 +164,8 @@ def _export_module(
             axes=examples.axes,
             kwargs=examples.kwargs,
             bounds=examples.bounds,
-            front_end=front_end,
-            decoder=said,
+            front_end=without_scales(front_end),
+            decoder=without_scales(said),
             **options,
         )
 

@@ -92,8 +92,9 @@ def surroundings_options(command: Command) -> Command:
         click.option(
             "--front-end",
             metavar="KIND:...",
-            help="What it reads: log-mel:16000,n_mels=40,window=400,hop=160 or "
-            "mfcc:16000,n_mfcc=13,... of sound, or bytes:offset=0,padding=0 of a text.",
+            help="What it reads: log-mel:16000,n_mels=40,window=400,hop=160, "
+            "mfcc:16000,n_mfcc=13,... or spectrogram:16000,... of sound, samples:16000 as they "
+            "are, series:FILE with the columns of numbers, or bytes:offset=0,padding=0 of a text.",
         ),
     ):
         command = option(command)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from rnn_edge.contract import (
+    AudioFrontEnd,
     ByteFrontEnd,
     CharacterFrontEnd,
     CtcDecoder,
     Decoder,
+    FrontEnd,
     LabelDecoder,
     NextCharacterDecoder,
     TagDecoder,
     TextDecoder,
-    ValueDecoder,
 )
 from rnn_edge.errors import InputError
-from rnn_edge.sound_features import BYTES, SoundFeatures, read_sound_features
+from rnn_edge.scales import Scales, read_scales
+from rnn_edge.sound_features import BYTES, SAMPLES, SERIES, SoundFeatures, read_sound_features
 from rnn_edge.text_file import read_text
+
+Described = TypeVar("Described")
 
 DECODERS = ("labels", "values", "tags", "ctc", "text", "next-character")
 PADDING, UNKNOWN, BLANK, START, END = "<pad>", "<unk>", "<blank>", "<start>", "<end>"
@@ -54,11 +59,12 @@ def read_decoder(
     front_end: object,
     steps: int | None = None,
     beams: int | None = None,
-) -> Decoder | None:
+) -> Decoder | Scales | None:
     """The decoder of ``kind`` with the names in ``labels``; of next characters, the front end's.
 
-    Of a text that begins with <start>, ``steps`` is how long it may be, ``beams`` how many are in
-    view. Raises InputError for what is missing.
+    Of values a name may have its scale, as name,mean,std. Of a text that begins with <start>,
+    ``steps`` is how long it may be, ``beams`` how many are in view. Raises InputError for what is
+    missing.
     """
     if (steps or beams) and (kind != "text" or labels is None or START not in read_entries(labels)):
         raise InputError(
@@ -78,11 +84,12 @@ def read_decoder(
         if kind is not None:
             raise InputError(f"a decoder of {kind} must have names. Give --labels.")
         return None
+    if kind == "values":
+        scales = read_scales(read_text(labels), str(labels))
+        return scales.decoder if scales.plain else scales
     names = read_entries(labels)
     if kind == "tags":
         return TagDecoder(names)
-    if kind == "values":
-        return ValueDecoder(names)
     if kind == "ctc":
         blank = names.index(BLANK) if BLANK in names else 0
         return CtcDecoder((*names[:blank], "", *names[blank + 1 :]), blank)
@@ -101,7 +108,7 @@ def read_decoder(
 
 def read_front_end(
     text: str | None, vocab: Path | None
-) -> SoundFeatures | CharacterFrontEnd | ByteFrontEnd | None:
+) -> SoundFeatures | Scales | FrontEnd | None:
     """What --front-end or --vocab say. Raises InputError."""
     if text is not None and vocab is not None:
         raise InputError("a front end must be one, got --front-end and --vocab. Leave one out.")
@@ -109,7 +116,20 @@ def read_front_end(
         return read_vocabulary(vocab)
     if text is None:
         return None
-    return read_bytes(text) if text.partition(":")[0] == BYTES else read_sound_features(text)
+    kind, _, rest = text.partition(":")
+    if kind == BYTES:
+        return read_bytes(text)
+    if kind == SERIES:
+        scales = read_scales(read_text(Path(rest)), rest)
+        return scales.front_end if scales.plain else scales
+    if kind == SAMPLES:
+        if not rest.isdecimal() or int(rest) < 1:
+            raise InputError(
+                f"a front end of samples must be {SAMPLES}:RATE, such as samples:16000, got "
+                f"{text!r}. Correct it."
+            )
+        return AudioFrontEnd(int(rest))
+    return read_sound_features(text)
 
 
 def read_bytes(text: str) -> ByteFrontEnd:
@@ -122,3 +142,14 @@ def read_bytes(text: str) -> ByteFrontEnd:
         )
     given = {name: int(value) for name, value in pairs}
     return ByteFrontEnd(given.get("offset", 0), given.get("padding", 0))
+
+
+def without_scales(described: Described | Scales) -> Described:
+    """``described``. Raises InputError where numbers are to be scaled around a module."""
+    if not isinstance(described, Scales):
+        return described
+    raise InputError(
+        f"a module must scale numbers itself, got the mean and std of "
+        f"{', '.join(described.columns)}. Do it in forward() and give the names alone, or scale "
+        "those of an .onnx with rnn-edge pipeline."
+    )
