@@ -37,13 +37,15 @@ if TYPE_CHECKING:
 class GeneratePart:
     """What an export learns of generating: a graph with its evidence and golden inputs.
 
-    ``texts`` writes the whole answers of a model whose texts are about something.
+    ``texts`` writes the whole answers of a model whose texts are about something; ``unanswered``
+    is why there is none.
     """
 
     generator: Stream | None
     evidence: Mapping[str, Any]
     golden: Mapping[str, np.ndarray]
     texts: Stream | None = None
+    unanswered: str = ""
 
 
 def add_generator(
@@ -123,27 +125,40 @@ def _prove(
     staging: Path,
     decoder: NextCharacterDecoder | TextDecoder,
 ) -> GeneratePart:
-    from rnn_edge.graphs.generation import derive_generator, derive_texts, find_form, reread
+    from rnn_edge.graphs.generation import (
+        derive_generator,
+        derive_texts,
+        find_form,
+        probe,
+        reread,
+    )
     from rnn_edge.verification.answers import check_answers
     from rnn_edge.verification.generation import check_generation
     from rnn_edge.verification.language_oracle import LanguageOracle
 
     rule = stream.contract.stream
-    form = find_form(stream.contract, None if rule is None else rule.axis)
+    late = rule is not None and rule.latency > 0
+    form = find_form(model if late else stream.contract, None if rule is None else rule.axis)
     asked = LanguageOracle(known[0], model, form, known[1])
-    asked.require_order()
+    form = replace(form, shift=asked.find_shift())
+    asked = LanguageOracle(known[0], model, form, known[1])
     form = replace(form, probabilities=asked.tells_probabilities())
     never = sorted({*(place for place in decoder.never if place < form.vocabulary), *form.unread})
     asked = LanguageOracle(known[0], model, form, known[1])
     if rule is not None and not stream.contract.states:
         stream, form = reread(stream, form)
+    elif late or form.shift:
+        stream, form = probe(stream, form)
     generator = derive_generator(stream, never, form)
     session = Session(_save(generator, staging), trusted=True)
     report, golden = check_generation(session, model, asked, never)
     texts = None
     if isinstance(decoder, TextDecoder):
-        texts = derive_texts(stream, decoder, never, form)
-        check_answers(Session(_save(texts, staging), trusted=True), session, golden, decoder)
+        try:
+            texts = derive_texts(stream, decoder, never, form)
+            check_answers(Session(_save(texts, staging), trusted=True), session, golden, decoder)
+        except (ExportError, VerificationError) as error:
+            return GeneratePart(generator, report.to_dict(), golden, None, str(error))
     return GeneratePart(generator, report.to_dict(), golden, texts)
 
 

@@ -46,6 +46,8 @@ def add_pipeline(
     """
     if generation is not None and generation.texts is not None:
         return _add_answers(generation.texts, contract, portable)
+    if generation is not None and generation.unanswered:
+        return PipelinePart(None, {"refused": generation.unanswered}, {})
     generator = None if generation is None else generation.generator
     from rnn_edge.graphs.pipelines import derive_pipeline
     from rnn_edge.verification.pipeline import check_pipeline

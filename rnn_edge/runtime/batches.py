@@ -16,7 +16,6 @@ from rnn_edge.contract import (
     TensorSpec,
     TextDecoder,
     ValueDecoder,
-    is_written,
 )
 from rnn_edge.errors import InputError
 from rnn_edge.runtime.session import Session
@@ -30,7 +29,8 @@ def answering_graph(contract: Contract) -> GraphContract:
     the model takes beside the ids of those texts, and the ids of the answer."""
     model = contract.graphs["model"]
     generator = contract.graphs.get("generate")
-    if not isinstance(contract.decoder, TextDecoder) or not is_written(contract.decoder):
+    decoder = contract.decoder
+    if not isinstance(decoder, TextDecoder) or decoder.start is None:
         return model
     if generator is None:
         raise InputError(
@@ -39,11 +39,19 @@ def answering_graph(contract: Contract) -> GraphContract:
         )
     ids = generator.inputs[0].name
     given = tuple(
-        spec for spec in model.inputs if spec.name != ids and spec.name not in model.state_inputs
+        rows_first(spec)
+        for spec in model.inputs
+        if spec.name != ids and spec.name not in model.state_inputs
     )
-    dims = ("batch", "new")
+    dims = ("batch", decoder.steps)
     written = TensorSpec("written", "int64", dims), TensorSpec("log_probabilities", "float32", dims)
     return replace(model, inputs=given, outputs=written, states=(), stream=None)
+
+
+def rows_first(spec: TensorSpec) -> TensorSpec:
+    """``spec`` with its axis "batch" in front of the others, if there is such an axis."""
+    dims = sorted(spec.dims, key=lambda dim: dim != "batch")
+    return replace(spec, dims=tuple(dims))
 
 
 @dataclass(frozen=True)

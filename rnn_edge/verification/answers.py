@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rnn_edge.contract import TextDecoder
+from rnn_edge.contract import TensorSpec, TextDecoder
 from rnn_edge.errors import VerificationError
 from rnn_edge.graphs.generation.model import name_beside
 from rnn_edge.runtime import Session
@@ -22,7 +22,11 @@ def check_answers(
 
     What they are about is taken from ``golden``, inputs of ``generate``. Raises VerificationError.
     """
-    about = {spec.name: golden[name_beside(spec)] for spec in texts.contract.inputs}
+    given = {spec.name: golden[name_beside(spec)] for spec in texts.contract.inputs}
+    about = {
+        spec.name: np.moveaxis(given[spec.name], _place(generate, spec), 0)
+        for spec in texts.contract.inputs
+    }
     rows = len(golden["lengths"])
     beams = {"beams": decoder.beams} if decoder.beams > 1 else {}
     feed = {
@@ -32,17 +36,24 @@ def check_answers(
         "temperature": 0.0,
         "end": decoder.end,
         **beams,
-        **{name_beside(spec): about[spec.name] for spec in texts.contract.inputs},
+        **{name_beside(spec): given[spec.name] for spec in texts.contract.inputs},
     }
     right, found = generate.run_named(feed), texts.run_named(about)
     names = {"written": "generated", "log_probabilities": "log_probabilities"}
     for name, other in names.items():
-        same = found[name].shape == right[other].shape and np.allclose(
-            found[name], right[other], rtol=_NEAR, atol=_NEAR
-        )
+        width = right[other].shape[1]
+        written, rest = np.split(found[name], [width], axis=1)
+        filled = np.all(rest == (decoder.end if name == "written" else 0))
+        same = np.allclose(written, right[other], rtol=_NEAR, atol=_NEAR) and filled
         if not same:
             raise VerificationError(
                 f"{name} of whole texts must be what generate.onnx gives from the start, "
                 f"{right[other].tolist()!r:.60}, got {found[name].tolist()!r:.60}. Nothing that is "
                 "wrong is to be shipped: report the model."
             )
+
+
+def _place(generate: Session, spec: TensorSpec) -> int:
+    """Where ``generate`` has the rows of what whole texts have rows first."""
+    dims = generate.contract.input(name_beside(spec)).dims
+    return dims.index("batch") if "batch" in dims else 0

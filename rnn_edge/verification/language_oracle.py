@@ -20,6 +20,8 @@ _CLOSE = 1e-3
 _SOME = 5
 _SEED = 31
 _OTHER_ENDS = 6
+# forward() that fills the first step of its answers itself tells of an id one step later.
+_MOST_SHIFT = 1
 # Relative to the largest logit: more than rounding.
 _LATER = 1e-4
 
@@ -72,7 +74,8 @@ class LanguageOracle:
             ends = range(len(ids) - count + 1, len(ids) + 1)
             calls = [self._call(ids[:end], given) for end in ends]
         else:
-            calls = [self._call(ids, given)]
+            later = [int(form.tokens.minimum or 0)] * form.shift
+            calls = [self._call([*ids, *later], given)]
         place = self._names.index(form.logits.name)
         logits = _joined([call[place] for call in calls], self._logits, count)
         states = {p.output: calls[-1][self._names.index(p.output)] for p in self._contract.states}
@@ -85,19 +88,37 @@ class LanguageOracle:
         close = np.abs(logits.sum(axis=1) - 1) < _CLOSE
         return bool((logits >= 0).all() and close.all())
 
-    def require_order(self) -> None:
-        """Raise ExportError where the last id makes no difference to what comes next, or a later
-        one does."""
+    def find_shift(self) -> int:
+        """How many steps later than an id the module tells what comes after it.
+
+        Raises ExportError where the last id makes no difference to what comes next, or a later one
+        does.
+        """
+        plain = self._form.steps != "last" and not self._form.single
+        for shift in range(_MOST_SHIFT + 1 if plain and not self._contract.states else 1):
+            form = replace(self._form, shift=shift)
+            asked = LanguageOracle(self._oracle, self._contract, form, self._examples)
+            if asked.hears_last():
+                asked.require_order()
+                return shift
+        raise ExportError(
+            "what a model that generates tells at a step must follow from the id of that step, "
+            f"{self._form.logits.name!r} follows from earlier ones alone. Let forward() read each "
+            "id at its own step, without a shift of more than one, and without choosing ids itself."
+        )
+
+    def hears_last(self) -> bool:
+        """Whether the last id makes a difference to what comes next."""
         count = min(self._form.largest + 1, _OTHER_ENDS)
         begin, given = [0] * _SOME, self._anything()
         ends = [self.tell([*begin, end], given, 1).logits.truth for end in range(count)]
+        return count <= 1 or not all(np.array_equal(end, ends[0]) for end in ends)
+
+    def require_order(self) -> None:
+        """Raise ExportError where a later id makes a difference to what comes next."""
+        count = min(self._form.largest + 1, _OTHER_ENDS)
+        begin, given = [0] * _SOME, self._anything()
         name = f"{self._form.logits.name!r}"
-        if count > 1 and all(np.array_equal(end, ends[0]) for end in ends):
-            raise ExportError(
-                "what a model that generates tells at a step must follow from the id of that step, "
-                f"{name} follows from earlier ones alone. Let forward() read each id at its own "
-                "step, without a shift, and without choosing ids itself."
-            )
         if self._form.single or self._form.steps == "last":
             return
         longer = self.tell([*begin, count - 1], given, 2).logits.truth[0]

@@ -154,8 +154,8 @@ def test_what_is_about_nothing_has_no_answers(tmp_path: Path) -> None:
         axes=[("batch", "sequence")], bounds={"tokens": (0, 22)}, decoder=decoder(1),
         front_end=CharacterFrontEnd(tuple(SOURCE), unknown=1, padding=0),
     )  # fmt: skip
-    assert "generate" not in bundle.contract.graphs
-    assert "must take what they are about" in bundle.evidence["generate"]["refused"]
+    assert "pipeline" not in bundle.contract.graphs
+    assert "must take what they are about" in bundle.evidence["pipeline"]["refused"]
 
 
 def test_the_command_takes_names_that_begin_and_end_a_text(tmp_path: Path) -> None:

@@ -44,6 +44,17 @@ class Core(nn.Module):
         return self.read(ids[None])[0][0]
 
 
+class Late(Core):
+    """Its first answer is of nothing, each id is answered one step later."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = functional.pad(self.table(tokens)[:, :-1], (0, 0, 1, 0))
+        return self.head(self.core(x)[0])
+
+    def tell(self, ids: Tensor) -> Tensor:
+        return self(torch.cat([ids, ids[:1]])[None])[0, 1:]
+
+
 class FlatTimeFirst(Core):
     def forward(self, tokens: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         logits, h_n = self.read(tokens.t(), h)
@@ -162,6 +173,7 @@ ROWS, TIMES, STATES = ("batch", "sequence"), ("sequence", "batch"), (None, "batc
 NAMED = {"output_names": ["logits", "h_n"], "states": {"h": "h_n"}}
 # Class, arguments, axes, other options of the export.
 FORMS: dict[str, tuple[type[Core], tuple[Any, ...], list[Any], dict[str, Any]]] = {
+    "a step later": (Late, (IDS,), [ROWS], {}),
     "flat, time first": (FlatTimeFirst, (IDS.t(), H), [TIMES, STATES], NAMED),
     "flat, rows first": (FlatRowsFirst, (IDS, H), [ROWS, STATES], NAMED),
     "vectors, step by step": (
@@ -257,8 +269,10 @@ def test_a_model_in_any_form_writes_what_it_would(form: str, tmp_path: Path) -> 
 
 
 class Shifted(Core):
+    """By two steps: one may be asked for."""
+
     def forward(self, tokens: Tensor) -> Tensor:
-        x = functional.pad(self.table(tokens)[:, :-1], (0, 0, 1, 0))
+        x = functional.pad(self.table(tokens), (0, 0, 2, 0))[:, :-2]
         return self.head(self.core(x)[0])
 
 

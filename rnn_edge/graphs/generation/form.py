@@ -26,8 +26,8 @@ class Form:
     ``tokens`` is the input of ids, or of vectors of ``depth`` numbers with a 1 at the id's place;
     ``logits`` the output: logits, log-probabilities, or with ``probabilities`` these. ``axis`` is
     the axis of time, which a graph of a single step lacks. ``steps`` says of which steps it tells,
-    behind ``lead`` of its own; ``others`` are read once for all steps, ``lengths`` say how many
-    there are.
+    behind ``lead`` of its own, and ``shift`` steps later than the id; ``others`` are read once for
+    all steps, ``lengths`` say how many there are.
     """
 
     tokens: TensorSpec
@@ -38,6 +38,7 @@ class Form:
     lengths: tuple[TensorSpec, ...] = ()
     depth: int | None = None
     probabilities: bool = False
+    shift: int = 0
 
     @property
     def vocabulary(self) -> int:

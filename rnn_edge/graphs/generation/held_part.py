@@ -124,7 +124,11 @@ def _keep_rest(model: ir.Model, made: list[TensorSpec]) -> ir.Model:
 
 
 def _without_idle_inputs(model: ir.Model) -> ir.Model:
-    common.RemoveUnusedNodesPass()(model)
+    count = None
+    # A node with a body that is gone uses values still: a clone knows nothing of it.
+    while count != (count := len(model.graph)):
+        common.RemoveUnusedNodesPass()(model)
+        model = model.clone()
     graph = model.graph
     answers = set(graph.outputs)
     for value in list(graph.inputs):

@@ -27,7 +27,7 @@ def as_language_model(stream: Stream, form: Form) -> Stream:
     """
     contract = describe_language_model(stream.contract, form)
     same = (contract.inputs, contract.outputs) == (stream.contract.inputs, stream.contract.outputs)
-    if same and not form.probabilities:
+    if same and not form.probabilities and not form.shift:
         return stream
     values = {spec.name: declared(spec) for spec in contract.inputs}
     opsets = dict(stream.model.graph.opset_imports)
@@ -80,6 +80,9 @@ def _at_once(
     """The outputs of a graph of many steps, by name."""
     ids = values[form.tokens.name]
     feed = {spec.name: values[spec.name] for spec in stream.contract.inputs if spec.name in values}
+    if form.shift:
+        nothing = writer.constant(int(form.tokens.minimum or 0) if form.depth is None else 0)
+        ids = writer.op("Pad", ids, writer.constant([0, 0, 0, form.shift]), nothing)
     rows, steps = (writer.op("Shape", ids, start=n, end=n + 1) for n in (0, 1))
     for spec in form.lengths:
         lengths = writer.op("Expand", steps, rows)
@@ -103,8 +106,8 @@ def _at_once(
         logits = _ordered(writer, logits, form, wanted)
         if form.steps == "last":
             logits = writer.op("Unsqueeze", logits, writer.constant([1]))
-    if form.lead:
-        ends = writer.constant([form.lead]), writer.constant([np.iinfo(np.int64).max])
+    if form.lead + form.shift:
+        ends = writer.constant([form.lead + form.shift]), writer.constant([np.iinfo(np.int64).max])
         logits = writer.op("Slice", logits, *ends, writer.constant([1]))
     return {**found, form.logits.name: _told(writer, logits, form)}
 

@@ -131,16 +131,18 @@ class Model:
     @property
     def alike(self) -> bool:
         """Whether rows of a batch are read in one call, each with states of its own."""
-        specs = [self.contract.input(pair.input) for pair in self.states]
         rule = self.contract.stream
         assert rule is not None
-        return (
-            self._has_rows
-            and not rule.in_step
-            and all(
-                pair.batch_axis is not None and spec.dims[pair.batch_axis] == BATCH
-                for pair, spec in zip(self.states, specs, strict=True)
-            )
+        shared = any(pair.batch_axis is None for pair in self.states)
+        return self.in_rows and not rule.in_step and not shared
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether rows that are at the same step are read in one call."""
+        specs = [self.contract.input(pair.input) for pair in self.states]
+        return self._has_rows and all(
+            pair.batch_axis is None or spec.dims[pair.batch_axis] == BATCH
+            for pair, spec in zip(self.states, specs, strict=True)
         )
 
     def hold(self, writer: Writer, inputs: Mapping[str, ir.Value]) -> None:
