@@ -87,7 +87,7 @@ def surroundings_options(command: Command) -> Command:
         click.option(
             "--vocab",
             type=path,
-            help="Characters that it reads, one a line in the order of ids, <pad> and <unk>.",
+            help="Characters that it reads, one a line in the order of ids; <pad>, <unk>.",
         ),
         click.option(
             "--front-end",

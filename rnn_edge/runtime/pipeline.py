@@ -206,8 +206,9 @@ class Pipeline:
             self.front_end, CharacterFrontEnd | ByteFrontEnd
         ):
             raise InputError(
-                f"{self.session.path} must be a language model to generate text, it is not. "
-                "Give it inputs instead of a prompt."
+                f"{self.session.path} must be a language model of characters or bytes to "
+                "generate text, it is not. Give it inputs instead of a prompt, or ids to "
+                "generate.onnx."
             )
         bundle = self.session.bundle
         if bundle is not None and self._has_whole:

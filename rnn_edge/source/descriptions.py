@@ -41,16 +41,20 @@ def read_entries(path: Path) -> tuple[str, ...]:
 
 
 def read_vocabulary(path: Path) -> CharacterFrontEnd:
-    """Characters by id, among them <unk>, and <pad> or else 0 fills up. Raises InputError."""
+    """Characters by id; <pad>, or else 0, fills up, and <unk>, or else a space, or else 0, is what
+    others are read as. Raises InputError.
+    """
     entries = read_entries(path)
-    wrong = next((e for e in entries if len(e) != 1 and e not in (PADDING, UNKNOWN, END)), None)
-    if wrong is not None or UNKNOWN not in entries:
-        found = "no <unk>" if wrong is None else repr(wrong)
+    special = (PADDING, UNKNOWN, START, END)
+    wrong = next((e for e in entries if len(e) != 1 and e not in special), None)
+    if wrong is not None:
         raise InputError(
-            f"{path} must hold one character a line, <pad> and <unk>, got {found}. Correct it."
+            f"{path} must hold one character a line, or one of {', '.join(special)}, got "
+            f"{wrong!r}. Correct it."
         )
-    padding = entries.index(PADDING) if PADDING in entries else 0
-    return CharacterFrontEnd(entries, entries.index(UNKNOWN), padding)
+    known = {entry: place for place, entry in enumerate(entries)}
+    unknown = known.get(UNKNOWN, known.get(" ", 0))
+    return CharacterFrontEnd(entries, unknown, known.get(PADDING, 0))
 
 
 def read_decoder(
@@ -72,14 +76,11 @@ def read_decoder(
             "a text. Leave them out, or add it in its place."
         )
     if kind == "next-character":
-        if isinstance(front_end, ByteFrontEnd):
-            return NextCharacterDecoder()  # of bytes alone: the export knows how many ids there are
         if not isinstance(front_end, CharacterFrontEnd):
-            raise InputError(
-                "a decoder of next characters must have a vocabulary, or read bytes. Give --vocab, "
-                "or --front-end bytes."
-            )
-        return NextCharacterDecoder(tuple(sorted({front_end.padding, front_end.unknown})))
+            return NextCharacterDecoder()  # of bytes, or ids: the export knows how many there are
+        # Where a character fills up, or stands for unknown ones, it may come.
+        never = [n for n, e in enumerate(front_end.vocabulary) if e in (PADDING, UNKNOWN, START)]
+        return NextCharacterDecoder(tuple(never))
     if labels is None:
         if kind is not None:
             raise InputError(f"a decoder of {kind} must have names. Give --labels.")

@@ -84,7 +84,7 @@ def _text(front_end: CharacterFrontEnd | ByteFrontEnd, ids: Sequence[int]) -> st
 
 
 def _character(front_end: CharacterFrontEnd, place: int) -> str:
-    if place == front_end.padding:
-        return ""
-    unknown = place == front_end.unknown
-    return "\N{REPLACEMENT CHARACTER}" if unknown else front_end.vocabulary[place]
+    entry = front_end.vocabulary[place]
+    if len(entry) == 1 or place not in (front_end.padding, front_end.unknown):
+        return entry
+    return "" if place == front_end.padding else "\N{REPLACEMENT CHARACTER}"

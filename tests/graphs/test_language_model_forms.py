@@ -276,6 +276,29 @@ class Shifted(Core):
         return self.head(self.core(x)[0])
 
 
+class Plain(Core):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.read(tokens)[0]
+
+
+def test_a_character_that_fills_up_and_stands_for_others_is_written(tmp_path: Path) -> None:
+    module, letters = Plain().eval(), "abcdefghi"
+    with torch.no_grad():
+        module.head.bias[0] += 4
+    bundle = rnn_edge.export(
+        module, (IDS,), tmp_path / "bundle", axes=[ROWS], bounds={"tokens": (0, SIZE - 1)},
+        front_end=CharacterFrontEnd(tuple(letters), 0, 0), decoder=NextCharacterDecoder(()),
+    )  # fmt: skip
+    session = rnn_edge.Session(bundle, graph="pipeline")
+    module.double()
+    feed = {"prompt": ["bci", "z"], "seed": np.array([6, 7]), "top_k": 4, "max_new": 12}
+    found = session.run_named(feed)["text"]
+    for prompt, seed, text in zip(([1, 2, 8], [0]), (6, 7), found, strict=True):
+        ids, _ = write(module, prompt, 12, drawn, seed)
+        assert text == "".join(letters[place] for place in ids)
+        assert "a" in text
+
+
 class Attending(Core):
     """A step that attends to what it was given: its axis is not that of time."""
 

@@ -111,7 +111,7 @@ def test_which_output_is_meant_must_be_known():
 
 
 def test_a_bundle_that_is_no_language_model_generates_nothing(text_bundle):
-    with pytest.raises(InputError, match="must be a language model to generate"):
+    with pytest.raises(InputError, match="must be a language model of characters"):
         Pipeline(text_bundle).generate("a", Sampling())
 
 

@@ -333,6 +333,12 @@ def test_files_name_vocabularies_and_decoders(place: Path) -> None:
     labels = Path("labels.txt")
     assert read_decoder(None, labels, None) == LabelDecoder(("no", "maybe", "yes"))
     assert read_decoder("next-character", None, front_end) == NextCharacterDecoder((0, 1))
+    assert read_decoder("next-character", None, None) == NextCharacterDecoder(())
+    # Without names for them, a character fills up, and is what others are read as; both may come.
+    labels.write_text("a\nb\n\\s\n<start>\n")
+    front_end = read_vocabulary(labels)
+    assert (front_end.padding, front_end.unknown) == (0, 2)
+    assert read_decoder("next-character", None, front_end) == NextCharacterDecoder((3,))
     labels.write_text("a\n<blank>\nb\n")
     assert read_decoder("ctc", labels, None) == CtcDecoder(("a", "", "b"), 1)
     labels.write_text("a\n<end>\n")
@@ -351,7 +357,6 @@ def test_what_does_not_fit_is_refused_in_a_line(place: Path) -> None:
         (lambda: read_vocabulary(labels), "one character a line"),
         (lambda: read_decoder("ctc", None, None), "must have names"),
         (lambda: read_decoder("text", labels, None), "must hold <end>"),
-        (lambda: read_decoder("next-character", labels, None), "must have a vocabulary"),
     ):
         with pytest.raises(InputError, match=told):
             call()

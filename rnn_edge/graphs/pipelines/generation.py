@@ -138,7 +138,10 @@ def _written(
 ) -> ir.Value:
     """string[batch] of int64[batch, steps], of each row so many as ``counts`` says."""
     entries = list(front_end.vocabulary)
-    entries[front_end.padding], entries[front_end.unknown] = "", _UNKNOWN
+    # A character may fill up, or be what others are read as: it is written all the same.
+    for place, shown in ((front_end.padding, ""), (front_end.unknown, _UNKNOWN)):
+        if len(entries[place]) != 1:
+            entries[place] = shown
     steps = writer.op("Shape", ids, start=1, end=2)
     places = writer.op("Range", writer.constant(0), writer.op("Squeeze", steps), writer.constant(1))
     inside = writer.op("Less", places, writer.op("Unsqueeze", counts, writer.constant([1])))
