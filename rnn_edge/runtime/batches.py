@@ -8,10 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rnn_edge.contract import (
+    AudioFrontEnd,
+    ByteFrontEnd,
+    CharacterFrontEnd,
+    ClipFrontEnd,
     Contract,
     Decoder,
+    FrontEnd,
     GraphContract,
     LabelDecoder,
+    SeriesFrontEnd,
     TagDecoder,
     TensorSpec,
     TextDecoder,
@@ -107,6 +113,19 @@ class Layout:
             return self
         dims = tuple(time if dim in others else dim for dim in spec.dims)
         return replace(self, output=replace(spec, dims=dims))
+
+    def stands_row_after_row(self, front_end: FrontEnd | None) -> bool:
+        """Whether an app gives rows of any lengths to a graph with that front end before it.
+
+        Those of a graph that takes lengths are such; else texts, sounds, clips and series are, where
+        the graph takes [batch, sequence, ...] and all else has a fixed size.
+        """
+        if self.lengths is not None:
+            return True
+        dims = self.data.dims
+        ragged = (*(CharacterFrontEnd, ByteFrontEnd, AudioFrontEnd, ClipFrontEnd, SeriesFrontEnd),)
+        fixed = all(isinstance(dim, int) for dim in dims[2:])
+        return isinstance(front_end, ragged) and dims[1:2] == (self.sequence,) and fixed
 
     def run(
         self, session: Session, sequences: Sequence[np.ndarray], padding: float

@@ -98,7 +98,7 @@ def random_samples(contract: Contract, layout: Layout, random: np.random.Generat
         found = [_Given(text, text_ids(front_end, text, "text")) for text in (*texts, *_TEXTS)]
         return [each for each in found if least <= len(each.sequence) <= most]
     dims = layout.data.dims
-    if layout.lengths is None:
+    if not layout.stands_row_after_row(front_end):
         fixed = [dim if isinstance(dim, int) else most for dim in dims[1:]]
         shapes = [fixed, fixed]
     else:

@@ -340,17 +340,23 @@ def test_a_series_is_answered_in_its_units(tmp_path: Path) -> None:
 RATE, STRIDE = 8000, 160
 
 
-def test_sound_of_any_length_becomes_the_text_that_eager_torch_hears(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_sound_of_any_length_becomes_the_text_that_eager_torch_hears(
+    tmp_path: Path, whole: bool
+) -> None:
+    """Of a model that hears forwards alone too, which takes no lengths and streams."""
     torch.manual_seed(1)
     labels = ("", "a", "b", "\u0161")
-    module = SpeechRecognizer(RATE, [0.0] * 6, [1.0] * 6, 4, cell="gru", hidden_size=8).eval()
+    options = {"cell": "gru", "hidden_size": 8, "bidirectional": whole}
+    module = SpeechRecognizer(RATE, [0.0] * 6, [1.0] * 6, 4, **options).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         module.head.weight.mul_(9)
+    args = (0.1 * torch.randn(3, 9600), torch.tensor([9600, 5000, 3000]))
     bundle = rnn_edge.export(
         module,
-        (0.1 * torch.randn(3, 9600), torch.tensor([9600, 5000, 3000])),
+        args if whole else args[:1],
         tmp_path / "b",
-        axes=[("batch", "sequence"), ("batch",)],
+        axes=[("batch", "sequence"), ("batch",)][: 2 if whole else 1],
         output_names=["log_probabilities"],
         front_end=AudioFrontEnd(RATE),
         decoder=CtcDecoder(labels, 0, STRIDE),
@@ -371,8 +377,12 @@ def test_sound_of_any_length_becomes_the_text_that_eager_torch_hears(tmp_path: P
         assert found["text"][row] == "".join(labels[place] for place in best), row
         chance = float(said.double().max(1).values.sum())
         assert found["log_probability"][row] == pytest.approx(chance, rel=1e-4, abs=1e-3)
+        begun = found["labels"][row] != ""
+        assert "".join(found["labels"][row][begun]) == found["text"][row]
+        assert not begun[len(said) :].any()
     assert found["text"][6:].tolist() == ["", ""]
     assert np.isnan(found["log_probability"][6:]).all()
+    survives_nothing(bundle.graph_path("pipeline"))
 
 
 def test_frames_of_clips_stand_one_after_the_other(tmp_path: Path) -> None:

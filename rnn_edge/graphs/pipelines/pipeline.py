@@ -70,17 +70,18 @@ def derive_pipeline(
     layout = _require(graph, front_end).in_steps(decoder)
     made = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="pipeline")
     writer = Writer(Weights(made))
-    inputs = _declare_inputs(layout, front_end, portable)
+    flat = layout.stands_row_after_row(front_end)
+    inputs = _declare_inputs(layout, front_end, portable, flat)
     values = {spec.name: _declared(spec) for spec in inputs}
     made.inputs.extend(values.values())
     least = max(1, graph.axes.get(layout.sequence or "", AxisLimits()).minimum)
     rows = _read(writer, list(values.values()), layout, front_end, least)
-    # Texts have lengths of their own, whether the model takes them or not.
-    alone = layout.lengths is None and isinstance(front_end, CharacterFrontEnd | ByteFrontEnd)
+    # What an app has is of any length, whether the model takes lengths or not.
+    alone = flat and layout.lengths is None
     chances = find_chances(decoder, graph)
     found = _call_model(writer, Stream(model, graph), layout, rows, chances, alone)
     answers = ANSWERS[type(decoder)](writer, found, decoder)
-    if found.inside is not None:
+    if found.inside is not None and layout.sequence in layout.output.dims:
         axis, meaning = str(layout.output.dims[1]), "steps of each row that has answers"
         told = TensorSpec("lengths", "int64", (_BATCH,), meaning, 0, lengths_of=axis)
         answers.append((told, writer.op("Identity", rows.lengths)))
@@ -166,7 +167,9 @@ def _require(graph: GraphContract, front_end: FrontEnd) -> Layout:
     return layout
 
 
-def _declare_inputs(layout: Layout, front_end: FrontEnd, portable: bool) -> list[TensorSpec]:
+def _declare_inputs(
+    layout: Layout, front_end: FrontEnd, portable: bool, flat: bool
+) -> list[TensorSpec]:
     data = layout.data
     if isinstance(front_end, CharacterFrontEnd):
         if not portable:
@@ -177,7 +180,7 @@ def _declare_inputs(layout: Layout, front_end: FrontEnd, portable: bool) -> list
     if isinstance(front_end, ByteFrontEnd):
         meaning = "UTF-8 of all texts, one text after the other"
         return [TensorSpec("bytes", "uint8", ("bytes",), meaning), _sizes("bytes")]
-    if layout.lengths is None:
+    if not flat:
         return [data]
     meaning = f"{data.meaning or 'steps'}; all rows, one after the other"
     return [TensorSpec(data.name, data.dtype, ("steps", *data.dims[2:]), meaning), _sizes("steps")]
@@ -197,7 +200,7 @@ def _read(
         return rows_of_code_points(writer, values[0], values[1], front_end, least, None)
     if isinstance(front_end, ByteFrontEnd):
         return rows_of_bytes(writer, values[0], values[1], front_end, least, None)
-    if layout.lengths is None:
+    if len(values) == 1:
         return whole_rows(writer, values[0], layout.data, least)
     return rows_of_numbers(writer, values[0], values[1], layout.data, least)
 
@@ -210,6 +213,7 @@ def _call_model(
     chances: TensorSpec | None,
     alone: bool,
 ) -> Found:
+    counts = None
     if layout.lengths is not None:
         feed = {
             layout.data.name: _cast(writer, rows.data, layout.data, "int64"),
@@ -218,22 +222,25 @@ def _call_model(
         outputs = writer.call(model, feed)
     elif alone:
         wanted = [layout.output, *([chances] if chances is not None else [])]
-        outputs = call_row_by_row(writer, model, layout, rows, wanted)
+        read = call_row_by_row(writer, model, layout, rows, wanted)
+        outputs, counts = read.outputs, read.counts
     else:
         outputs = writer.call(model, {layout.data.name: rows.data})
     value = outputs[layout.output.name]
     dims = layout.output.dims
     inside = None
-    if (alone or layout.lengths is not None) and layout.sequence in dims[1:]:
+    if layout.lengths is not None and layout.sequence in dims[1:]:
         if dims[1] != layout.sequence:
             raise ExportError(
                 f"answers of a pipeline must be [batch, sequence, ...], the model gives "
                 f"{layout.output}. Call the model itself."
             )
+        counts = rows.lengths
+    if counts is not None:
         # Not the input's: an answer a step is as wide as what the model has read.
         width = writer.op("Squeeze", writer.op("Shape", value, start=1, end=2))
         steps = writer.op("Range", writer.constant(0), width, writer.constant(1))
-        ends = writer.op("Unsqueeze", rows.lengths, writer.constant([1]))
+        ends = writer.op("Unsqueeze", counts, writer.constant([1]))
         inside = writer.op("Less", steps, ends)
     likely = None
     if chances is not None:
