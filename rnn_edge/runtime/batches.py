@@ -117,8 +117,8 @@ class Layout:
     def stands_row_after_row(self, front_end: FrontEnd | None) -> bool:
         """Whether an app gives rows of any lengths to a graph with that front end before it.
 
-        Those of a graph that takes lengths are such; else texts, sounds, clips and series are, where
-        the graph takes [batch, sequence, ...] and all else has a fixed size.
+        Those of a graph that takes lengths are such; else texts, sounds, clips and series are,
+        where the graph takes [batch, sequence, ...] and all else has a fixed size.
         """
         if self.lengths is not None:
             return True

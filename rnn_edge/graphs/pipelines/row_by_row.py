@@ -30,9 +30,10 @@ class RowByRow:
 def call_row_by_row(
     writer: Writer, model: Stream, layout: Layout, rows: Rows, wanted: Sequence[TensorSpec]
 ) -> RowByRow:
-    """The ``wanted`` outputs of ``model``, [batch, ...] or, of answers in steps, [batch, steps, ...].
+    """The ``wanted`` outputs of ``model``, [batch, ...], in steps [batch, steps, ...].
 
     Steps may be those of the input, or others that the model makes of them, frames of sound say.
+    Raises ExportError for an output whose other axes have no fixed size.
     """
     number = variable("row", ir.DataType.INT64, [])
     goes_on = variable("more_rows", ir.DataType.BOOL, [])
