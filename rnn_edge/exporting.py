@@ -99,6 +99,7 @@ def export(
     if isinstance(front_end, SoundFeatures):
         heard = put_hearing(front_end, module, args, kwargs, decoder)
         module, args, kwargs, axes = heard.module, heard.args, None, heard.axes
+        bounds = {heard.names.get(name, name): each for name, each in (bounds or {}).items()}
         near = dict(zip(axes[0], args[0].shape, strict=True))
         front_end, decoder, limits = (
             heard.front_end,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rnn_edge.contract import AudioFrontEnd, AxisLimits, CtcDecoder, Decoder
+from rnn_edge.contract import AudioFrontEnd, AxisLimits, CtcDecoder, Decoder, is_written
 from rnn_edge.errors import InputError
 from rnn_edge.sound_features import SoundFeatures
 
@@ -20,7 +20,10 @@ _LOUDNESS = 0.1
 
 @dataclass(frozen=True)
 class Hearing:
-    """``module`` takes ``args``, samples [batch, sequence] and maybe those of each row."""
+    """``module`` takes ``args``: samples in rows, maybe those of each row, maybe ids of a text.
+
+    ``names`` are what its inputs are called, by the names of those that stood in their places.
+    """
 
     module: nn.Module
     args: tuple[Tensor, ...]
@@ -28,6 +31,7 @@ class Hearing:
     limits: dict[str, AxisLimits]
     front_end: AudioFrontEnd
     decoder: Decoder | None
+    names: dict[str, str]
 
 
 def put_hearing(
@@ -40,39 +44,60 @@ def put_hearing(
     """``module`` behind ``features``.
 
     ``args`` and ``kwargs`` are examples of what ``module`` takes: float32[batch, frames, width],
-    and maybe the frames of each row, int64[batch]. Raises InputError.
+    and maybe the frames of each row, int64[batch]; where ``decoder`` writes texts, last of all
+    int64[batch, steps], ids of what has been written. Raises InputError.
     """
     import torch
 
-    from rnn_edge.models.log_mel import put_on_samples
+    from rnn_edge.models.log_mel import OnSamples, put_on_samples
 
     given = _in_order(module, args, kwargs)
-    if not _fits(given, features):
+    writes = is_written(decoder)
+    heard_of = given[:-1] if writes else given
+    if not _fits(heard_of, features) or (writes and not _are_ids(given[-1], given[0])):
         told = ", ".join(_describe(value) for value in given)
+        ids = " and last of all ids, int64[batch, steps]," if writes else ""
         raise InputError(
             f"a module behind features of sound must take float32[batch, frames, {features.width}] "
-            f"and maybe the frames of each row, int64[batch], first of all, got {told}. Correct "
-            "the inputs, or the front end."
+            f"and maybe the frames of each row, int64[batch], first of all,{ids} got {told}. "
+            "Correct the inputs, or the front end."
         )
     rows, frames = given[0].shape[:2]
     count = features.shortest + (frames - 1) * features.hop
     random = torch.Generator().manual_seed(_SEED)
     placed: tuple[Tensor, ...] = (_LOUDNESS * torch.randn(rows, count, generator=random),)
-    axes: list[tuple[str, ...]] = [("batch", "sequence")]
-    if len(given) > 1:
+    # Texts are written along the axis of their ids.
+    time = "samples" if writes else "sequence"
+    axes: list[tuple[str, ...]] = [("batch", time)]
+    if len(heard_of) > 1:
         placed += (features.shortest + (given[1].clamp(min=1) - 1) * features.hop,)
         axes.append(("batch",))
-    heard = put_on_samples(features, module, len(given) > 1, decoder)
-    if isinstance(decoder, CtcDecoder):
+    if writes:
+        placed += (given[-1],)
+        axes.append(("batch", "sequence"))
+    heard = put_on_samples(features, module, len(heard_of) > 1, decoder)
+    if isinstance(decoder, CtcDecoder) and isinstance(heard, OnSamples):
         decoder = replace(decoder, stride=features.hop * heard.given.stride)
     return Hearing(
         heard,
         placed,
         axes,
-        {"sequence": AxisLimits(features.shortest)},
+        {time: AxisLimits(features.shortest)},
         AudioFrontEnd(features.rate, features.text),
         decoder,
+        dict(zip(_parameters(module), _parameters(heard), strict=False)),
     )
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    return list(inspect.signature(module.forward).parameters)
+
+
+def _are_ids(given: Any, features: Any) -> bool:
+    import torch
+
+    ids = isinstance(given, torch.Tensor) and given.dtype == torch.int64 and given.dim() == 2
+    return ids and given.shape[0] == features.shape[0]
 
 
 def _in_order(module: nn.Module, args: Any, kwargs: Mapping[str, Any] | None) -> list[Any]:

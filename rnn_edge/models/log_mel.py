@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnn_edge.contract import CtcDecoder, Decoder
+from rnn_edge.contract import CtcDecoder, Decoder, is_written
 from rnn_edge.frame_counts import FrameCounts, find_frame_counts
 from rnn_edge.sound_features import (
     ADD,
@@ -208,11 +208,37 @@ class OnSamples(nn.Module):
         return (first, *rest) if rest else first
 
 
+class WritingOnSamples(nn.Module):
+    """``module``, which takes features, the frames of each row and ids, on samples."""
+
+    def __init__(self, features: SoundFeaturesModule, module: nn.Module) -> None:
+        super().__init__()
+        self.features, self.module = features, module
+
+    def forward(self, samples: Tensor, lengths: Tensor, tokens: Tensor) -> object:
+        """samples: float32[batch, samples], lengths: int64[batch], tokens: int64[batch, sequence].
+
+        What stands behind a row's length changes nothing.
+        """
+        counts = self.features.frame_counts(lengths)
+        return self.module(self.features(samples, lengths), counts, tokens)
+
+
+class WritingOnWholeSamples(WritingOnSamples):
+    """The same of a ``module`` that takes no lengths."""
+
+    def forward(self, samples: Tensor, tokens: Tensor) -> object:  # type: ignore[override]
+        return self.module(self.features(samples), tokens)
+
+
 def put_on_samples(
     features: SoundFeatures, module: nn.Module, reads_lengths: bool, decoder: Decoder | None
-) -> OnSamples:
+) -> nn.Module:
     """``module`` behind ``features``; ``decoder`` reads what it gives."""
     before = SoundFeaturesModule(features)
+    if is_written(decoder):
+        kind = WritingOnSamples if reads_lengths else WritingOnWholeSamples
+        return kind(before, module)
     if not isinstance(decoder, CtcDecoder):
         return OnSamples(before, module, reads_lengths)
     given = find_frame_counts(lambda frames: _count(module, frames, features.width, reads_lengths))

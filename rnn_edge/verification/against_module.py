@@ -131,7 +131,7 @@ def read_bundle_arguments(
     features = getattr(bundle.contract.front_end, "features", None)
     if features is not None:
         # What stands before it in the graph was no part of it.
-        reads_lengths = len(graph.inputs) > 1
+        reads_lengths = any(spec.lengths_of is not None for spec in graph.inputs)
         known = read_sound_features(features)
         module = put_on_samples(known, module, reads_lengths, bundle.contract.decoder)
         args = kwargs = None

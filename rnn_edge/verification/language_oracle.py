@@ -139,7 +139,9 @@ class LanguageOracle:
                 if isinstance(dim, str) and dim not in sizes:
                     limits = self._contract.axes.get(dim, AxisLimits())
                     least, most = max(1, limits.minimum), limits.maximum or math.inf
-                    sizes[dim] = int(min(least + random.integers(8), most))
+                    # Where many steps make a frame, several frames.
+                    more = random.integers(8) * max(1, least // 2)
+                    sizes[dim] = int(min(least + more, most))
         given = {
             spec.name: self._examples.get(spec.name, np.zeros([1] * len(spec.dims), spec.dtype))
             for spec in others

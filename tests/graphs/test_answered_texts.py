@@ -11,12 +11,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 from test_conditional_generation import Attention, Caption
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_edge
 from rnn_edge.cli.main import program
 from rnn_edge.contract import CharacterFrontEnd, NextCharacterDecoder, PictureFrontEnd, TextDecoder
 from rnn_edge.errors import InputError
+from rnn_edge.models.log_mel import SoundFeaturesModule
 from rnn_edge.runtime import Pipeline
+from rnn_edge.sound_features import SoundFeatures
 
 SOURCE = "\0?abcdefghijklmno"  # as many as the encoder knows
 # Of 23 ids: what begins, what fills up, what is not known, what ends.
@@ -144,6 +148,59 @@ def test_prompts_are_texts_beside_what_they_are_about(tmp_path: Path) -> None:
             logits[0] = -torch.inf
             ids.append(int(logits.argmax()))
         assert found[row] == "".join(names[n] for n in ids[len(prompt) :])
+
+
+class Speller(nn.Module):
+    """Attends to what it has heard, forward and backward, and writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.GRU(8, 6, batch_first=True, bidirectional=True)
+        self.table = nn.Embedding(23, 6)
+        self.decoder = nn.GRU(6, 12, batch_first=True)
+        self.head = nn.Linear(24, 23)
+
+    def forward(self, x: Tensor, frames: Tensor, written: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, frames, batch_first=True, enforce_sorted=False)
+        found, last = self.encoder(packed)
+        memory, _ = pad_packed_sequence(found, batch_first=True, total_length=x.size(1))
+        h = torch.cat([last[0], last[1]], dim=1).unsqueeze(0)
+        y, _ = self.decoder(self.table(written), h)
+        outside = torch.arange(x.size(1)) >= frames.unsqueeze(1)
+        scores = (y @ memory.transpose(1, 2)).masked_fill(outside.unsqueeze(1), -1e9)
+        logits: Tensor = self.head(torch.cat([y, scores.softmax(dim=2) @ memory], dim=2))
+        return logits
+
+
+def test_what_is_heard_is_written_by_a_module_of_features(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    module = Speller().eval()
+    with torch.no_grad():
+        module.head.weight.mul_(6)
+    features = SoundFeatures(8000, n_mels=8, window=64, hop=32)
+    bundle = rnn_edge.export(
+        module,
+        (torch.randn(2, 9, 8), torch.tensor([9, 4]), torch.randint(23, (2, 5))),
+        tmp_path / "bundle",
+        axes=[("batch", "sequence", None), ("batch",), ("batch", "steps")],
+        bounds={"written": (0, 22)},
+        front_end=features,
+        decoder=decoder(2),
+    )
+    random = np.random.default_rng(6)
+    sounds = [random.uniform(-1, 1, size).astype(np.float32) for size in (500, 64, 20, 2000)]
+    feed = {"samples": np.concatenate(sounds), "lengths": np.array([*map(len, sounds)])}
+    found = rnn_edge.Session(bundle, graph="pipeline").run_named(feed)
+    hear = SoundFeaturesModule(features).double()
+    for row, sound in enumerate(sounds):
+        if len(sound) < 64:
+            assert found["written"][row] == ""
+            continue
+        frames = hear(torch.from_numpy(sound).double()[None])
+        text, score = search(module, [frames, torch.tensor([frames.size(1)])], 2)
+        assert found["written"][row] == text
+        assert abs(found["log_probability"][row] - score) < 1e-4
+    assert rnn_edge.verify(bundle, module).golden_calls == {"generate": 1, "pipeline": 1}
 
 
 def test_what_is_about_nothing_has_no_answers(tmp_path: Path) -> None:
