@@ -410,8 +410,8 @@ def test_loop_that_cannot_be_written_out_keeps_the_stream_away_and_not_the_bundl
     def refuse() -> None:
         raise ExportError("every operator must have an ONNX form, got another. Replace it.")
 
-    def capture(*args: Any) -> Any:
-        return replace(true_capture(*args), write_out=refuse)
+    def capture(*args: Any, **options: Any) -> Any:
+        return replace(true_capture(*args, **options), write_out=refuse)
 
     monkeypatch.setattr("rnn_edge.capture.capture", capture)
     module = nn.GRU(3, 4, batch_first=True, bidirectional=True)
