@@ -205,6 +205,15 @@ def _decoder(contract: Contract) -> list[str]:
         case TagDecoder() as decoder:
             labels = ", ".join(decoder.labels)
             return [f"`tags` are places among the labels, the first is 0. Labels: {labels}."]
+        case TextDecoder() as decoder if decoder.start is not None:
+            never = ", ".join(map(str, decoder.never))
+            return [
+                "Text: the first output holds logits of the next place in "
+                "`contract.decoder.vocabulary` of bundle.json. A text begins with "
+                f"{decoder.start}, ends before {decoder.end}, and is {decoder.steps} places long "
+                f"at most. Places that never come: {never or 'none'}. The likeliest of "
+                f"{decoder.beams} in view is the answer; `pipeline.onnx` finds it."
+            ]
         case TextDecoder() as decoder:
             return [
                 "Text: the first output holds places in `contract.decoder.vocabulary` of "
@@ -244,9 +253,11 @@ def _snippet(graph: GraphContract) -> str:
             value = f"np.full({shape}, {sizes.get(spec.lengths_of, 1)}, np.{spec.dtype})"
         elif spec.default:
             value = f"np.array({spec.default:g}, np.{spec.dtype})"
+        elif _initial(graph, spec):
+            value = f"np.full({shape}, {_initial(graph, spec):g}, np.{spec.dtype})"
         else:
             value = f"np.zeros({shape}, np.{spec.dtype})"
-        lines.append(f'    "{spec.name}": {value},')
+        lines.append(f'    "{spec.name}": {value},'.replace("np.bool)", "bool)"))
     # A dot belongs to the names of layers, not to those of variables.
     names = ", ".join(spec.name.replace(".", "_") for spec in graph.outputs)
     if len(graph.outputs) == 1:
@@ -289,6 +300,11 @@ def _state_rule(graph: GraphContract, rule: StreamRule) -> str:
     )
 
 
+def _initial(graph: GraphContract, spec: TensorSpec) -> float:
+    """What a state starts with; 0 of what is none."""
+    return next((pair.initial for pair in graph.states if pair.input == spec.name), 0)
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
@@ -296,7 +312,8 @@ def _listed(names: Sequence[str]) -> str:
 def _stream_snippet(graph: GraphContract, rule: StreamRule) -> str:
     def zeros(spec: TensorSpec) -> str:
         shape = [dim if isinstance(dim, int) else 4 if dim == rule.axis else 1 for dim in spec.dims]
-        initial = next((p.initial for p in graph.states if p.input == spec.name), 0)
+        # Lengths are those of what is given whole, of which there is 1 step.
+        initial = 1 if spec.lengths_of else _initial(graph, spec)
         make = f"np.full({shape}, {initial:g}" if initial else f"np.zeros({shape}"
         return f'    "{spec.name}": {make}, np.{spec.dtype}),'.replace("np.bool)", "bool)")
 

@@ -254,6 +254,19 @@ def test_a_turn_computes_nothing_of_what_stays_the_same(case: Any) -> None:
     assert sum(name.startswith("source_table") for name in graph.initializers) <= 1
 
 
+def test_what_the_folder_s_page_shows_begins_a_row(case: Any, monkeypatch: Any) -> None:
+    """Also where the first state is not zero: a page that says otherwise writes something else."""
+    _, bundle, session = case
+    text = (bundle.path / "README.md").read_text(encoding="utf-8")
+    code = next(part for part in text.split("```") if "generate.onnx" in part and "run(" in part)
+    monkeypatch.chdir(bundle.path)
+    found: dict[str, Any] = {}
+    exec(code.removeprefix("python"), found)
+    assert found["inputs"]["begin"].all()
+    begun = {name: array for name, array in found["inputs"].items() if name != "begin"}
+    assert found["generated"].tolist() == session.run_named(begun)["generated"].tolist()
+
+
 # Beams are of what writes about something.
 SEARCHED = [kind for kind in KINDS if kind is not LearnedStart]
 START = {"tokens": PROMPTS, "lengths": LENGTHS}
