@@ -196,10 +196,13 @@ def _steps(spec: TensorSpec, axis: str) -> Steps:
 
 
 def _refusal(read: Sequence[TensorSpec], told: Sequence[TensorSpec]) -> ExportError:
+    fixed = [str(spec) for spec in read if _is_whole(spec) and _width(spec) is not None]
+    change = f"Name the axis of time of {fixed[0]}, or generate" if fixed else "Generate"
     return ExportError(
         "a model that generates must read one id at each step, beside it what stays the same, and "
         "give logits of the next, float[batch, sequence, vocabulary], it takes "
-        f"{', '.join(map(str, read))} and gives {', '.join(map(str, told))}. Generate in the app."
+        f"{', '.join(map(str, read))} and gives {', '.join(map(str, told))}. "
+        f"{change} in the app."
     )
 
 
