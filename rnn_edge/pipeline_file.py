@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 # Steps of the sequences, beyond the least, that a file whose axes were put in order is tried with.
 _MORE, _SEED = (0, 1, 12), 37
+# A sequence and the steps of each row.
+_WITH_LENGTHS = 2
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def draft_pipeline(
     model = onnx_ir.load(path)
     onnx_ir.external_data.load_to_model(model)
     graph = _with_states(_named(whole.contract, lengths, axes), states or {})
+    _require_lengths(graph)
     before, behind = (each if isinstance(each, Scales) else None for each in (front_end, decoder))
     measured = put_scales(model, graph, before, behind)
     model, graph = measured.model, measured.contract
@@ -215,6 +218,19 @@ def _count(session: Session, frames: int) -> int | None:
     except InputError:
         return None
     return found.shape[1] if found.ndim == 3 else None
+
+
+def _require_lengths(graph: GraphContract) -> None:
+    """Raise InputError where a second input may well be the steps of each row."""
+    given = [spec for spec in graph.inputs if spec.name not in graph.state_inputs]
+    if len(given) != _WITH_LENGTHS or any(spec.lengths_of for spec in given):
+        return
+    second = given[1]
+    if len(second.dims) == 1 and "int" in second.dtype:
+        raise InputError(
+            f"what the input {second} is must be known. Name it as the steps of each row, "
+            f"--lengths {second.name}, if it is that."
+        )
 
 
 def _with_states(graph: GraphContract, states: Mapping[str, str]) -> GraphContract:

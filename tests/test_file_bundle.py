@@ -142,7 +142,7 @@ def test_the_command_writes_one(read: Path, tmp_path: Path) -> None:
 
 
 def test_what_has_no_pipeline_writes_nothing(read: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must take one sequence"):
+    with pytest.raises(InputError, match="--lengths n"):
         write_file_bundle(read, tmp_path / "out", front_end=VOCABULARY, decoder=LABELS, axes=AXES)
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="--bundle"):

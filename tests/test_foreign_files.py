@@ -14,9 +14,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from rnn_edge.contract import CharacterFrontEnd, LabelDecoder, ValueDecoder
-from rnn_edge.errors import ExportError
+from rnn_edge.contract import AxisLimits, CharacterFrontEnd, LabelDecoder, ValueDecoder
+from rnn_edge.errors import ExportError, InputError
+from rnn_edge.models.log_mel import SoundFeaturesModule
 from rnn_edge.pipeline_file import derive_pipeline
+from rnn_edge.sound_features import SoundFeatures
 
 ENTRIES = ("<pad>", "<unk>", *"abc\u597d\U0001f600\n ")
 FRONT_END = CharacterFrontEnd(ENTRIES, unknown=1, padding=0)
@@ -191,3 +193,31 @@ def test_several_labels_at_once_are_values(tmp_path: Path) -> None:
             np.testing.assert_allclose(found[row], truth.answer(text).sigmoid(), atol=1e-6)
     with pytest.raises(ExportError, match="as many as the numbers"):
         derive_pipeline(path, front_end=FRONT_END, decoder=LabelDecoder(("a", "b")), lengths="n")
+
+
+def test_files_for_so_many_frames_take_sounds_of_that_length_alone(tmp_path: Path) -> None:
+    rows = ["batch", 5, 4]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, rows)
+    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 20])
+    graph = helper.make_graph([helper.make_node("Flatten", ["x"], ["y"])], "g", [given], [made])
+    path = tmp_path / "clip.onnx"
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    features = SoundFeatures(8000, n_mels=4, window=200, hop=80)
+    decoder = ValueDecoder(tuple(map(str, range(20))))
+    found = derive_pipeline(path, front_end=features, decoder=decoder)
+    session = onnxruntime.InferenceSession(found.path)
+    sound = np.random.default_rng(0).normal(0, 0.2, (1, 599)).astype(np.float32)
+    right = SoundFeaturesModule(features)(torch.from_numpy(sound)).flatten()
+    np.testing.assert_allclose(session.run(None, {"samples": sound})[0][0], right, atol=1e-4)
+    assert found.contract.axes["sequence"] == AxisLimits(520, 599)
+    assert np.isnan(session.run(None, {"samples": sound[:, :519]})[0]).all()
+
+
+def test_which_axis_is_rows_is_not_guessed(tmp_path: Path) -> None:
+    path = write(Form(dims=("T", "N"), lengths=False), tmp_path / "theirs.onnx")
+    with pytest.raises(ExportError, match=r"known by lengths or be called batch, .*\(--axis\)"):
+        derive_pipeline(path, front_end=FRONT_END, decoder=LABELS)
+    path = write(Form(), tmp_path / "theirs.onnx")
+    with pytest.raises(InputError, match="--lengths n"):
+        derive_pipeline(path, front_end=FRONT_END, decoder=LABELS)

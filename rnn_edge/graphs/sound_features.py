@@ -68,7 +68,8 @@ def put_sound_features(
         heard = _given_frames(writer, frames, given or FrameCounts())
         found[first.name] = _silent(writer, found[first.name], heard, first, blank)
     made.extend(writer.nodes)
-    old = {data.dims[0]: _BATCH, data.dims[1]: _FRAMES}
+    time = data.dims[1]
+    old = {data.dims[0]: _BATCH} | ({time: _FRAMES} if isinstance(time, str) else {})
     outputs = []
     for spec in contract.outputs:
         outputs.append(replace(spec, dims=tuple(old.get(dim, dim) for dim in spec.dims)))
@@ -81,11 +82,20 @@ def put_sound_features(
     name_apart(result)
     rows = str(data.dims[0])
     axes = {_BATCH: contract.axes[rows]} if rows in contract.axes else {}
-    least = contract.axes.get(str(data.dims[1]), AxisLimits()).minimum
-    axes[_TIME] = AxisLimits(features.shortest + (max(least, 1) - 1) * features.hop)
+    least = contract.axes.get(str(time), AxisLimits()).minimum
+    axes[_TIME] = _samples(features, time if isinstance(time, int) else max(least, 1), time)
     return Stream(
         result, replace(contract, inputs=tuple(inputs), outputs=tuple(outputs), axes=axes)
     )
+
+
+def _samples(features: SoundFeatures, frames: int, time: int | str) -> AxisLimits:
+    """Those of the fewest ``frames``; where a model takes no others, no more than these have."""
+    least = features.shortest + (frames - 1) * features.hop
+    if isinstance(time, str):
+        return AxisLimits(least)
+    exact = features.window - sum(features.edges) + (frames - 1) * features.hop
+    return AxisLimits(max(exact, features.shortest), exact + features.hop - 1)
 
 
 def _frames(writer: Writer, lengths: ir.Value, features: SoundFeatures) -> ir.Value:
@@ -133,7 +143,7 @@ def _require(
         data.dtype == "float32"
         and len(data.dims) == 3
         and data.dims[2] == features.width
-        and all(isinstance(dim, str) for dim in data.dims[:2])
+        and isinstance(data.dims[0], str)
         and len(rest) <= 1
         and all(spec.lengths_of == data.dims[1] for spec in rest)
     )

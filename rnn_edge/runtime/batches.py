@@ -219,6 +219,8 @@ def _sequence_axis(spec: TensorSpec) -> str | None:
     named = [dim for dim in spec.dims if isinstance(dim, str)]
     if "sequence" in named:
         return "sequence"
+    if "batch" in named:
+        return next((dim for dim in named if dim != "batch"), None)
     others = [dim for place, dim in enumerate(spec.dims) if isinstance(dim, str) and place > 0]
     return others[0] if others else None
 

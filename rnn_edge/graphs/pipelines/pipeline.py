@@ -74,8 +74,11 @@ def derive_pipeline(
     inputs = _declare_inputs(layout, front_end, portable, flat)
     values = {spec.name: _declared(spec) for spec in inputs}
     made.inputs.extend(values.values())
-    least = max(1, graph.axes.get(layout.sequence or "", AxisLimits()).minimum)
-    rows = _read(writer, list(values.values()), layout, front_end, least)
+    limits = graph.axes.get(layout.sequence or "", AxisLimits())
+    rows = _read(writer, list(values.values()), layout, front_end, max(1, limits.minimum))
+    if limits.maximum is not None:
+        short = writer.op("LessOrEqual", rows.lengths, writer.constant(limits.maximum))
+        rows = replace(rows, valid=writer.op("And", rows.valid, short))
     # What an app has is of any length, whether the model takes lengths or not.
     alone = flat and layout.lengths is None
     chances = find_chances(decoder, graph)

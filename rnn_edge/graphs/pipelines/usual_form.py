@@ -41,6 +41,12 @@ def put_in_usual_form(model: ir.Model, contract: GraphContract) -> Stream:
             f"a graph in a pipeline must take any number of rows, or one, it takes {layout.data}. "
             "Export it again with a dynamic batch."
         )
+    if layout.batch not in (None, 1, BATCH) and layout.lengths is None:
+        # Rows and time may stand in either order, which no comparison would tell.
+        raise ExportError(
+            f"the axis of rows must be known by lengths or be called {BATCH}, got {layout.data}. "
+            "Say which of its axes are batch and sequence (--axis)."
+        )
     order = _order(layout, layout.data)
     rows = isinstance(layout.batch, str)
     first = layout.output.dims[:1] == (layout.batch,)
