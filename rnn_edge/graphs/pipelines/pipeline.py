@@ -77,8 +77,9 @@ def derive_pipeline(
     limits = graph.axes.get(layout.sequence or "", AxisLimits())
     rows = _read(writer, list(values.values()), layout, front_end, max(1, limits.minimum))
     if limits.maximum is not None:
-        short = writer.op("LessOrEqual", rows.lengths, writer.constant(limits.maximum))
-        rows = replace(rows, valid=writer.op("And", rows.valid, short))
+        most = writer.constant(limits.maximum)
+        valid = writer.op("And", rows.valid, writer.op("LessOrEqual", rows.lengths, most))
+        rows = replace(rows, valid=valid, sizes=writer.op("Min", rows.sizes, most))
     # What an app has is of any length, whether the model takes lengths or not.
     alone = flat and layout.lengths is None
     chances = find_chances(decoder, graph)
