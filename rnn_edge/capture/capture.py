@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 import warnings
@@ -130,10 +131,27 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         modes = {part: part.training for part in module.modules()}
         module.eval()
         try:
-            yield
+            with _collecting_rarely():
+                yield
         finally:
             for part, mode in modes.items():
                 part.training = mode
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Look for unused objects less often: of the many that a trace makes nearly all are in use."""
+    usual = gc.get_threshold()
+    if usual[0]:
+        gc.set_threshold(max(usual[0], _OBJECTS), *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
+
+# So many new ones before Python looks among them, not its usual hundreds.
+_OBJECTS = 50_000
 
 
 def _translate(module: nn.Module, program: Program) -> ir.Model:

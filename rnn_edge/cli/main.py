@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -63,6 +64,8 @@ def program() -> None:
 
 def main() -> None:
     """Run the program; exit code 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    # What torch makes when it is imported stays: looking through it again and again takes long.
+    gc.set_threshold(10_000, *gc.get_threshold()[1:])
     try:
         result = program(standalone_mode=False)
     except click.ClickException as error:
