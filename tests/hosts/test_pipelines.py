@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import doc_lines
 import numpy as np
 import pytest
 import raw_inputs
+from doc_lines import SAMPLES, blocks, python_answers, run_in_c, run_in_node
+from PIL import Image
 from raw_inputs import PORTABLE, TASKS, Feed
 from test_web import drive
 from toolchain import HOSTS, call, need
@@ -146,3 +149,89 @@ def test_c_reads_what_python_reads(
     *told, rest = output.split("end string 0\nx\n")
     assert not rest
     check([raw_inputs.read_answers(each) for each in told], expected, name)
+
+
+@pytest.fixture
+def place(bundle_of: BundleOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with exported/NAME of the bundles that the documentation calls."""
+    bundles = {name: bundle_of(task) for name, task in doc_lines.NAMES.items()}
+    sine = Bundle.load(doc_lines.ROOT / "exported" / "sine")
+    points = bundle_of("sentiment-portable")
+    doc_lines.link_bundles(tmp_path, bundles | {"sine": sine, "points": points})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_lines_of_python(bundle_of: BundleOf, place: Path) -> None:
+    one, other, *_ = raw_inputs.sounds()
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    image = Image.fromarray(picture)
+    values: dict[str, Any] = {"one": one, "other": other, "image": image, "rnn_edge": rnn_edge}
+    *told, _ = blocks("python")
+    texts, tags, dates, sounds, series, pictures, prompts = told
+    exec(texts, values)
+    for text, label, sure in zip(
+        values["texts"], values["labels"], values["probability"], strict=True
+    ):
+        ((right, chance), *_) = python_answers(bundle_of("sentiment"), text)[0].rows()
+        assert (label, sure) == (right, pytest.approx(chance, abs=1e-5))
+    exec(tags, values)
+    assert tuple(values["tags"][0]) == python_answers(bundle_of("tagging"), "Ada met Bob")[0].labels
+    exec(dates, values)
+    assert values["written"][0] == python_answers(bundle_of("translation"), "3 May 1997")[0].text
+    exec(sounds, values)
+    heard = [answer.text for answer in python_answers(bundle_of("speech"), one, other)]
+    assert values["text"].tolist() == heard
+    exec(series, values)
+    (right,) = python_answers(Bundle.load(doc_lines.ROOT / "exported" / "sine"), values["values"])
+    np.testing.assert_allclose(values["prediction"][0], right.values.ravel(), atol=1e-6)
+    _, captions, _ = pictures.split("\n\n")
+    exec(captions, values)
+    seen = python_answers(bundle_of("captioning"), np.moveaxis(picture.astype(np.float32), 2, 0))
+    assert values["written"][0] == seen[0].text
+    exec(prompts, values)
+    assert values["abc"].startswith("R:jig\n")
+
+
+def test_lines_of_node(bundle_of: BundleOf, place: Path) -> None:
+    need("node", "node_modules/onnxruntime-node")
+    texts, points, prompts, others = blocks("js")
+    sounds, pictures = others.split("\n\n")
+    (quick, odd) = python_answers(bundle_of("sentiment"), "Quick and friendly", "\u597d")
+    ((label, chance), *_) = quick.rows()
+    told = run_in_node(place, "reviews", texts, opens=False)[0].split()
+    assert (told[0], float(told[1])) == (label, pytest.approx(chance, abs=1e-5))
+    points += "console.log(label.data.join());"
+    assert run_in_node(place, "points", points, opens=True)[0] == f"{label},{odd.rows()[0][0]}"
+    # The bundle here is smaller.
+    found = "\n".join(run_in_node(place, "book", prompts.replace("256", "8"), opens=False))
+    how = {"prompt": ["It was "], "seed": np.array([1]), "temperature": 0.8, "max_new": 200}
+    session = rnn_edge.Session(bundle_of("language-model"), graph="pipeline")
+    assert found == session.run_named(how)["text"][0] + "\n"
+    samples = (
+        "const samples = Float32Array.from({ length: 4000 }, (_, step) => (step % 50) / 50);\n"
+    )
+    lines = samples + sounds + "\nconsole.log(text.data[0]);"
+    (right,) = python_answers(bundle_of("speech"), SAMPLES)
+    assert run_in_node(place, "keypad", lines, opens=True)[0] == right.text
+    # A canvas whose pixels are red.
+    canvas = (
+        "const data = Uint8ClampedArray.from({ length: 4 * 16 * 16 }, (_, i) => 255 * !(i % 4));"
+        "const canvas = { getContext: () => ({"
+        "getImageData: () => ({ data, width: 16, height: 16 }) }) };\n"
+    )
+    red = np.zeros((3, 16, 16), np.float32)
+    red[0] = 255
+    (right,) = python_answers(bundle_of("captioning"), red)
+    lines = canvas + pictures.replace("const { data, width", "const { data: pixels, width")
+    lines = lines.replace("data[4 * i + c]", "pixels[4 * i + c]")
+    assert run_in_node(place, "shapes", lines, opens=True)[0] == right.text
+
+
+def test_lines_of_c(bundle_of: BundleOf, place: Path, runtime: Path) -> None:
+    texts, sounds = blocks("c")
+    (answer, _) = python_answers(bundle_of("sentiment"), "Quick and friendly", "It broke")
+    assert run_in_c(place, "reviews", texts, runtime) == answer.rows()[0][0]
+    (right,) = python_answers(bundle_of("speech"), SAMPLES)
+    assert run_in_c(place, "keypad", sounds, runtime) == right.text
