@@ -29,6 +29,7 @@ from rnn_edge.contract import (
 from rnn_edge.describing import MODEL_FILE
 from rnn_edge.errors import ExportError, InputError, VerificationError
 from rnn_edge.extras import import_extra
+from rnn_edge.file_sizes import count_frames, find_least_steps
 from rnn_edge.folder import replace_file
 from rnn_edge.frame_counts import FrameCounts, find_frame_counts
 from rnn_edge.pipelining import PipelinePart, add_pipeline
@@ -132,9 +133,7 @@ def draft_pipeline(
     """
     onnx_ir = import_extra("onnx_ir")
     from rnn_edge.graphs.label_scores import put_logits
-    from rnn_edge.graphs.pipelines.usual_form import put_in_usual_form
     from rnn_edge.graphs.scales import put_scales
-    from rnn_edge.graphs.sound_features import put_sound_features
 
     path = Path(source)
     if path.is_dir():
@@ -154,16 +153,11 @@ def draft_pipeline(
     if isinstance(decoder, LabelDecoder):
         scored = put_logits(model, graph, decoder)
         model, graph = scored.model, scored.contract
+    save_graph(model, graph, staging / MODEL_FILE)
+    file = Session(staging / MODEL_FILE, trusted=True)
+    graph = _with_least(graph, file)
     if isinstance(front_end, SoundFeatures):
-        usual = put_in_usual_form(model, graph)
-        save_graph(model, graph, staging / MODEL_FILE)
-        made = _hold_against(Session(staging / MODEL_FILE, trusted=True), usual, staging)
-        blank = given = None
-        if isinstance(decoder, CtcDecoder):
-            given = find_frame_counts(partial(_count, made)) or FrameCounts()
-            blank = decoder.blank
-            decoder = replace(decoder, stride=front_end.hop * given.stride)
-        heard = put_sound_features(usual.model, usual.contract, front_end, blank, given)
+        heard, decoder = _hear(model, graph, file, front_end, decoder, staging)
         model, graph = heard.model, heard.contract
         front_end = AudioFrontEnd(front_end.rate, front_end.text)
     elif front_end is None:
@@ -177,6 +171,40 @@ def draft_pipeline(
     session = Session(staging / MODEL_FILE, trusted=True)
     part = add_pipeline(model, contract, session, portable)
     return PipelineDraft(model, contract, session, part)
+
+
+def _with_least(graph: GraphContract, file: Session) -> GraphContract:
+    """``graph`` with the fewest steps that ``file`` runs on, which no .onnx tells."""
+    try:
+        layout = Layout.of(graph)
+    except InputError:
+        return graph
+    if layout.sequence is None or layout.sequence in graph.axes:
+        return graph
+    limits = AxisLimits(find_least_steps(file))
+    return replace(graph, axes={**graph.axes, layout.sequence: limits})
+
+
+def _hear(
+    model: ir.Model,
+    graph: GraphContract,
+    file: Session,
+    features: SoundFeatures,
+    decoder: Decoder,
+    staging: Path,
+) -> tuple[Stream, Decoder]:
+    """``model``, which ``file`` runs, behind ``features``, and what its answers are then."""
+    from rnn_edge.graphs.pipelines.usual_form import put_in_usual_form
+    from rnn_edge.graphs.sound_features import put_sound_features
+
+    usual = put_in_usual_form(model, graph)
+    made = _hold_against(file, usual, staging)
+    blank = given = None
+    if isinstance(decoder, CtcDecoder):
+        given = find_frame_counts(partial(count_frames, made)) or FrameCounts()
+        blank = decoder.blank
+        decoder = replace(decoder, stride=features.hop * given.stride)
+    return put_sound_features(usual.model, usual.contract, features, blank, given), decoder
 
 
 def _hold_against(whole: Session, usual: Stream, staging: Path) -> Session:
@@ -204,20 +232,6 @@ def _hold_against(whole: Session, usual: Stream, staging: Path) -> Session:
                 f"{least + more} steps. Nothing that is wrong is to be shipped: report the file."
             )
     return made
-
-
-def _count(session: Session, frames: int) -> int | None:
-    """Frames of the first output for ``frames`` of features; None where it takes no so many."""
-    layout = Layout.of(session.contract)
-    sizes = [dim for dim in layout.data.dims[2:] if isinstance(dim, int)]
-    feed = {layout.data.name: np.zeros((1, frames, *sizes), layout.data.dtype)}
-    if layout.lengths is not None:
-        feed[layout.lengths.name] = np.array([frames], layout.lengths.dtype)
-    try:
-        found = session.run(feed)[session.contract.outputs.index(layout.output)]
-    except InputError:
-        return None
-    return found.shape[1] if found.ndim == 3 else None
 
 
 def _require_lengths(graph: GraphContract) -> None:

@@ -225,3 +225,29 @@ def test_which_axis_is_rows_is_not_guessed(tmp_path: Path) -> None:
     path = write(Form(), tmp_path / "theirs.onnx")
     with pytest.raises(InputError, match="--lengths n"):
         derive_pipeline(path, front_end=FRONT_END, decoder=LABELS)
+
+
+def test_rows_too_short_for_a_file_are_not_answered(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    weights = random.normal(0, 1, (2, 2, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["columns"], perm=[0, 2, 1]),
+        helper.make_node("Conv", ["columns", "W"], ["windows"]),
+        helper.make_node("ReduceMax", ["windows"], ["y"], axes=[2], keepdims=0),
+    ]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "sequence", 2])
+    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2])
+    graph = helper.make_graph(nodes, "g", [given], [made], [numpy_helper.from_array(weights, "W")])
+    opsets = [helper.make_opsetid("", 13)]
+    path = tmp_path / "windows.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    found = derive_pipeline(path, front_end=None, decoder=ValueDecoder(("a", "b")))
+    rows = [random.normal(0, 1, (n, 2)).astype(np.float32) for n in (3, 2, 9, 0, 1)]
+    feed = {"x": np.concatenate(rows), "lengths": np.array([*map(len, rows)])}
+    answers = onnxruntime.InferenceSession(found.path).run(None, feed)[0]
+    for answer, row in zip(answers, rows, strict=True):
+        if len(row) < 3:
+            assert np.isnan(answer).all()
+            continue
+        windows = [np.einsum("oct,tc->o", weights, row[n : n + 3]) for n in range(len(row) - 2)]
+        np.testing.assert_allclose(answer, np.max(windows, axis=0), rtol=1e-5)

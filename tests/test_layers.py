@@ -25,7 +25,7 @@ LEVELS: list[set[str]] = [
     {"capture", "tasks"},
     {"verification", "checkpoint", "source"},
     {"profiling", "training", "streaming"},
-    {"generating", "describing", "hearing", "file_cases"},
+    {"generating", "describing", "hearing", "file_cases", "file_sizes"},
     {"pipelining"},
     {"exported"},
     {"exporting", "stream_file", "pipeline_file", "integration", "quantization"},
