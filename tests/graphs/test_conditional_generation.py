@@ -333,6 +333,16 @@ def test_a_text_that_has_ended_stays_and_its_row_gives_the_end_again(case: Any) 
         assert found["generated"][row, :length].tolist() == ids
         assert (found["generated"][row, length:] == end).all()
         assert not found["log_probabilities"][row, length:].any()
+        # The states have read all but the end, as those after a prompt that is all but the end.
+        read = PROMPTS[row, : LENGTHS[row]].tolist() + ids[:-1]
+        one = {name: array[row : row + 1] for name, array in renamed(given).items()}
+        once = {"tokens": [read], "lengths": [len(read)], "max_new": 1, **one}
+        again = session.run_named(once)
+        for pair in session.contract.states:
+            if pair.input not in ("seed", "begin"):
+                right = again[pair.output].take(0, pair.batch_axis)
+                state = found[pair.output].take(row, pair.batch_axis)
+                np.testing.assert_allclose(state, right, atol=1e-5)
         assert abs(found["log_probabilities"][row].sum() - score) < 1e-5
 
 

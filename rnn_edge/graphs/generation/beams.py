@@ -164,6 +164,9 @@ def search(
     inner = Writer(writer.weights)
     one = inner.constant([1])
     found, after = model.call(inner, model.step, inner.op("Unsqueeze", token, one), before)
+    # What has ended reads nothing more.
+    running = inner.op("Not", inner.op("Equal", token, pick.end))
+    after = model.choose_rows(inner, running, after, before)
     found = pick.allowed(inner, inner.op("Squeeze", found, one))
     origin, chosen, chance, total = beams.widen(inner, found, score, token, pick.end)
     carried = [
