@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from rnn_edge.capture.rolling.affine import Affine, fit
 from rnn_edge.capture.rolling.curves import Curve, fit_curve, tabulate
+from rnn_edge.capture.rolling.layouts import Layout, Sizes, Spot
 from rnn_edge.capture.rolling.program import (
     Argument,
     Collected,
@@ -25,54 +25,12 @@ from rnn_edge.capture.rolling.runs import Run, describe, find_runs, is_worthwhil
 from rnn_edge.capture.rolling.trace import Place, Step, Trace
 from rnn_edge.errors import ExportError
 
-Sizes = tuple[int, ...]
 # Operators that take a list of tensors, and may be given what a loop has collected.
 JOINING = (torch.ops.aten.stack.default, torch.ops.aten.cat.default)
 
 
 class NotRollableError(ExportError):
     """The traces do not show one loop; the message names the construct and its source line."""
-
-
-@dataclass(frozen=True)
-class _Spot:
-    """Where a step stands: a plain position, or step and iteration of a loop."""
-
-    plain: int = -1
-    loop: int = -1
-    step: int = -1
-    iteration: int = -1
-
-
-class _Layout:
-    """One trace, divided into plain steps and the copies of loop bodies."""
-
-    def __init__(self, trace: Trace, sizes: Sizes, runs: Sequence[Run]) -> None:
-        self.trace = trace
-        self.sizes = sizes
-        self.runs = runs
-        self.spots: list[_Spot] = []
-        self.order: list[int] = []  # plain positions as >= 0, loops as -1 - loop
-        self.plain: list[Step] = []
-        place, starts = 0, {run.start: number for number, run in enumerate(runs)}
-        while place < len(trace.steps):
-            if place in starts:
-                number = starts[place]
-                run = runs[number]
-                for offset in range(run.period * run.count):
-                    iteration, step = divmod(offset, run.period)
-                    self.spots.append(_Spot(loop=number, step=step, iteration=iteration))
-                self.order.append(-1 - number)
-                place = run.end
-            else:
-                self.spots.append(_Spot(plain=len(self.plain)))
-                self.order.append(len(self.plain))
-                self.plain.append(trace.steps[place])
-                place += 1
-
-    def body_step(self, loop: int, step: int, iteration: int) -> Step:
-        run = self.runs[loop]
-        return self.trace.steps[run.start + iteration * run.period + step]
 
 
 def vary(sizes: Mapping[str, int], fixed: Sequence[str], further: int) -> list[dict[str, int]]:
@@ -112,7 +70,7 @@ def align_with_repeats(traces: Sequence[tuple[Sizes, Trace]]) -> RolledProgram:
 def _align_runs(
     traces: Sequence[tuple[Sizes, Trace]], runs: Sequence[Sequence[Run]]
 ) -> RolledProgram:
-    layouts = [_Layout(t, s, own) for (s, t), own in zip(traces, runs, strict=True)]
+    layouts = [Layout(t, s, own) for (s, t), own in zip(traces, runs, strict=True)]
     if not _same_plain_steps(layouts):
         raise _differ()
     first = layouts[0]
@@ -153,7 +111,7 @@ def _differ() -> NotRollableError:
     )
 
 
-def _same_plain_steps(layouts: Sequence[_Layout]) -> bool:
+def _same_plain_steps(layouts: Sequence[Layout]) -> bool:
     first = layouts[0]
     return all(
         layout.order == first.order
@@ -165,7 +123,7 @@ def _same_plain_steps(layouts: Sequence[_Layout]) -> bool:
     )
 
 
-def _align_plain(steps: Sequence[Step], layouts: Sequence[_Layout]) -> RolledStep:
+def _align_plain(steps: Sequence[Step], layouts: Sequence[Layout]) -> RolledStep:
     points = [(layout.sizes, 0) for layout in layouts]
     line = steps[0].line or str(steps[0].target)
     lists = [step.args[0] for step in steps] if steps[0].target in JOINING else []
@@ -178,7 +136,7 @@ def _align_plain(steps: Sequence[Step], layouts: Sequence[_Layout]) -> RolledSte
     return RolledStep(steps[0].target, args, kwargs, line)
 
 
-def _align_loop(number: int, layouts: Sequence[_Layout]) -> Loop:
+def _align_loop(number: int, layouts: Sequence[Layout]) -> Loop:
     counts = [layout.runs[number].count for layout in layouts]
     count = fit([(layout.sizes, 0) for layout in layouts], counts)
     if count is None:
@@ -203,7 +161,7 @@ def _align_loop(number: int, layouts: Sequence[_Layout]) -> Loop:
 
 def _merge(
     versions: Sequence[Any],
-    layouts: Sequence[_Layout],
+    layouts: Sequence[Layout],
     points: Sequence[tuple[Sizes, int]],
     line: str,
 ) -> Argument:
@@ -224,7 +182,7 @@ def _merge(
 
 
 def _collects(
-    versions: Sequence[Any], layouts: Sequence[_Layout], whatever_length: bool = False
+    versions: Sequence[Any], layouts: Sequence[Layout], whatever_length: bool = False
 ) -> bool:
     """Whether a list holds results of several iterations, as many as there are.
 
@@ -234,7 +192,7 @@ def _collects(
              for runs in zip(*(layout.runs for layout in layouts), strict=True)]  # fmt: skip
     grows = len({len(version) for version in versions}) > 1
 
-    def counts(item: Any, layout: _Layout) -> bool:
+    def counts(item: Any, layout: Layout) -> bool:
         loop = layout.spots[item.index].loop if isinstance(item, Place) else -1
         return loop >= 0 and (grows or fixed[loop])
 
@@ -246,7 +204,7 @@ def _collects(
 
 def _merge_list(
     versions: Sequence[Any],
-    layouts: Sequence[_Layout],
+    layouts: Sequence[Layout],
     points: Sequence[tuple[Sizes, int]],
     line: str,
 ) -> Argument:
@@ -272,7 +230,7 @@ def _merge_list(
     return tuple(merged)
 
 
-def _pieces(version: Sequence[Any], layout: _Layout) -> list[Any]:
+def _pieces(version: Sequence[Any], layout: Layout) -> list[Any]:
     """Cut a list into single items and stretches of neighbouring iterations of one step."""
     pieces: list[Any] = []
     for item in version:
@@ -292,7 +250,7 @@ def _pieces(version: Sequence[Any], layout: _Layout) -> list[Any]:
 
 
 def _merge_spots(
-    spots: Sequence[_Spot], item: int | None, points: Sequence[tuple[Sizes, int]], line: str
+    spots: Sequence[Spot], item: int | None, points: Sequence[tuple[Sizes, int]], line: str
 ) -> PlainValue | LoopValue:
     if spots[0].loop < 0:
         if len({spot.plain for spot in spots}) > 1 or any(spot.loop >= 0 for spot in spots):
@@ -339,7 +297,7 @@ def merge_constants(
 class _LoopMerge:
     """Merges the copies of one step of one loop's body."""
 
-    def __init__(self, loop: int, where: Sequence[tuple[_Layout, int]], line: str) -> None:
+    def __init__(self, loop: int, where: Sequence[tuple[Layout, int]], line: str) -> None:
         self.loop = loop
         self.where = where
         self.line = line
@@ -367,20 +325,20 @@ class _LoopMerge:
         item = versions[-1].item
         if last.loop == self.loop:
             return self._merge_own(versions, spots, last, item, iteration - last.iteration)
-        if any(not isinstance(spot, _Spot) for spot in spots):
+        if any(not isinstance(spot, Spot) for spot in spots):
             raise differs(self.line)
         return _merge_spots(spots, item, self.points, self.line)
 
     def _merge_own(
-        self, versions: Sequence[Any], spots: Sequence[Any], last: _Spot, item: int | None,
+        self, versions: Sequence[Any], spots: Sequence[Any], last: Spot, item: int | None,
         delay: int,
     ) -> OwnValue:  # fmt: skip
-        before: dict[int, list[tuple[_Layout, Any]]] = {}
+        before: dict[int, list[tuple[Layout, Any]]] = {}
         for version, spot, (layout, iteration) in zip(versions, spots, self.where, strict=True):
             if iteration < delay:
                 before.setdefault(iteration - delay, []).append((layout, version))
             elif (
-                not isinstance(spot, _Spot)
+                not isinstance(spot, Spot)
                 or (spot.loop, spot.step, spot.iteration)
                 != (self.loop, last.step, iteration - delay)
                 or version.item != item

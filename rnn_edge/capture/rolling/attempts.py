@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 from rnn_edge.capture.rolling.alignment import (
     NotRollableError,
-    Sizes,
     align,
     align_with_repeats,
     vary,
 )
 from rnn_edge.capture.rolling.folded import FoldedLoop
 from rnn_edge.capture.rolling.folding import fold_inner_loops
+from rnn_edge.capture.rolling.layouts import Sizes
 from rnn_edge.capture.rolling.numbers import refuse_carried_numbers
 from rnn_edge.capture.rolling.ordering import take_where_used
 from rnn_edge.capture.rolling.phases import align_opening, align_phases

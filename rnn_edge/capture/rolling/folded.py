@@ -12,6 +12,7 @@ from torch import Tensor
 from rnn_edge.capture.rolling.affine import Affine
 from rnn_edge.capture.rolling.alignment import NotRollableError
 from rnn_edge.capture.rolling.cells import split_off_cells
+from rnn_edge.capture.rolling.execution import Execution
 from rnn_edge.capture.rolling.program import (
     Collected,
     Loop,
@@ -24,7 +25,6 @@ from rnn_edge.capture.rolling.program import (
     replay,
     walk,
 )
-from rnn_edge.capture.rolling.rolled import Execution
 from rnn_edge.capture.rolling.trace import Source
 
 _ATEN = torch.ops.aten

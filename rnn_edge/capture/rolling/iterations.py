@@ -8,7 +8,8 @@ from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
 from typing import Any
 
-from rnn_edge.capture.rolling.alignment import Sizes, differs
+from rnn_edge.capture.rolling.alignment import differs
+from rnn_edge.capture.rolling.layouts import Sizes
 from rnn_edge.capture.rolling.program import Argument, PlainValue
 from rnn_edge.capture.rolling.runs import describe, may_be_first
 from rnn_edge.capture.rolling.schedules import Cycle, Schedule

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rnn_edge.capture.rolling.alignment import Sizes, differs, merge_constants
+from rnn_edge.capture.rolling.alignment import differs, merge_constants
+from rnn_edge.capture.rolling.layouts import Sizes
 from rnn_edge.capture.rolling.program import Argument
 from rnn_edge.capture.rolling.trace import Place, Source
 
