@@ -97,3 +97,16 @@ def _listed(node: ir.Node, key: str) -> list[str]:
     except (ValueError, SyntaxError):
         return []
     return [str(each) for each in found] if isinstance(found, list) else []
+
+
+def describe_node(node: ir.Node) -> str:
+    """``LSTM encoder.rnn``: the operator, and where in the module it comes from."""
+    path = next(
+        (
+            str(value.name).rpartition(".")[0]
+            for value in node.inputs
+            if value is not None and value.is_initializer() and "." in str(value.name)
+        ),
+        "",
+    )
+    return f"{node.op_type} {path or node.name or node.outputs[0].name}"

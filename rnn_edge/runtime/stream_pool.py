@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Any
@@ -14,29 +12,11 @@ import numpy as np
 from rnn_edge.bundle import Bundle
 from rnn_edge.contract import AxisLimits, GraphContract
 from rnn_edge.errors import InputError
+from rnn_edge.runtime.pool_chunks import FEWEST_ALIKE, ChunkChecks, Stream
 from rnn_edge.runtime.pool_quick import QuickPool
 from rnn_edge.runtime.stream_block import Block, Row, Task
 from rnn_edge.runtime.stream_engine import choose_engine
-from rnn_edge.runtime.stream_form import values_surely_fit
 from rnn_edge.runtime.stream_graph import StreamGraph
-
-# Shapes of chunks whose next check is a short one.
-MOST_FITTING = 1024
-# Chunks from which on they are looked at in one piece.
-_FEWEST_ALIKE = 3
-
-Chunk = tuple[list[np.ndarray], bool]
-
-
-@dataclass(eq=False)
-class _Stream:
-    """A row, the block it is in or comes to, its chunks that wait, and a reset that waits."""
-
-    row: Row
-    kind: Hashable
-    sizes: dict[str, int]
-    queue: deque[Chunk] = field(default_factory=deque)
-    start: bool = False
 
 
 class StreamPool:
@@ -81,13 +61,12 @@ class StreamPool:
             form.in_step or all(form.row_axis(spec) is not None for spec in form.outputs)
         )
         self._most = min(max_batch, limits.maximum or max_batch)
-        self._streams: dict[int, _Stream] = {}
-        self._joining: list[_Stream] = []
+        self._streams: dict[int, Stream] = {}
+        self._joining: list[Stream] = []
         self._blocks: dict[Hashable, Block] = {}
         self._finished: dict[int, list[np.ndarray]] = {}
         self._next = 0
-        # Dtypes of chunks that were found right, by kind of stream and shapes.
-        self._fitting: dict[Hashable, list[np.dtype]] = {}
+        self._chunks = ChunkChecks(self._graph)
         # Runs the chunks of one more push_many; nothing may have come between.
         self._quick: QuickPool | None = None
         # The same of one more run_ready, where no stream has come or gone.
@@ -146,7 +125,7 @@ class StreamPool:
                 fresh,
                 None if fresh else number,
             )
-            stream = _Stream(row, self._kind(row), sizes)
+            stream = Stream(row, self._kind(row), sizes)
             self._quick = self._again = None
             self._streams[number] = stream
             self._joining.append(stream)
@@ -154,7 +133,7 @@ class StreamPool:
 
     def push(self, stream: int, *chunk: Any) -> None:
         """Queue the next chunk of a stream, copied: ``push(id, array, ...)`` or by name."""
-        arrays = self._checked(self._known(stream), chunk)
+        arrays = self._chunks.check(self._known(stream), chunk)
         with self._lock:
             found = self._streams.get(stream)
             if found is None:
@@ -212,13 +191,13 @@ class StreamPool:
 
     def _push_checked(self, chunks: Mapping[int, Any]) -> dict[int, list[np.ndarray]]:
         """As ``push_many``, with every check that has a message."""
-        checked = self._surely_checked(chunks)
+        checked = self._chunks.check_alike(self._streams, chunks)
         alike = checked is not None and not self._form.in_step and not self._form.shared_chunk
         if checked is None:
             checked = {}
             for number, chunk in chunks.items():
                 given = chunk if isinstance(chunk, tuple) else (chunk,)
-                checked[number] = self._checked(self._known(number), given, copy=False)
+                checked[number] = self._chunks.check(self._known(number), given, copy=False)
         with self._running:
             with self._lock:
                 tasks = []
@@ -253,7 +232,7 @@ class StreamPool:
 
     def _way_of(self, tasks: Sequence[Task]) -> QuickPool | None:
         """What goes the shortest way with these again, which have run just now."""
-        if not _FEWEST_ALIKE <= len(tasks) <= self._most or self._joining:
+        if not FEWEST_ALIKE <= len(tasks) <= self._most or self._joining:
             return None
         kind = self._streams[tasks[0].row.id].kind
         block = self._blocks[kind]
@@ -364,56 +343,11 @@ class StreamPool:
             for spec, array in ((spec, row.context[spec.name]) for spec in self._form.context)
         )
 
-    def _known(self, stream: int) -> _Stream:
+    def _known(self, stream: int) -> Stream:
         found = self._streams.get(stream)
         if found is None:
             raise _unknown(stream)
         return found
-
-    def _surely_checked(self, chunks: Mapping[int, Any]) -> dict[int, list[np.ndarray]] | None:
-        """The chunks where all are alike and surely fit, looked at in one piece; else None."""
-        if len(self._form.chunk) != 1 or len(chunks) < _FEWEST_ALIKE:
-            return None
-        (spec,) = self._form.chunk
-        found: dict[int, list[np.ndarray]] = {}
-        arrays, alike = [], None
-        for number, chunk in chunks.items():
-            array = chunk[0] if type(chunk) is tuple and len(chunk) == 1 else chunk
-            stream = self._streams.get(number)
-            if stream is None or type(array) is not np.ndarray:
-                return None
-            own = stream.kind, array.shape, array.dtype
-            if alike is None:
-                alike = own
-            elif own != alike:
-                return None
-            arrays.append(array)
-            found[number] = [array]
-        assert alike is not None
-        kind, shape, dtype = alike
-        if self._fitting.get((kind, shape)) != [dtype]:
-            return None
-        joined = np.concatenate(arrays, self._form.row_axis(spec) or 0)
-        return found if values_surely_fit(spec, joined) else None
-
-    def _checked(
-        self, stream: _Stream, chunk: tuple[Any, ...], copy: bool = True
-    ) -> list[np.ndarray]:
-        specs = self._form.chunk
-        if len(chunk) == len(specs) and all(type(array) is np.ndarray for array in chunk):
-            key = (stream.kind, *(array.shape for array in chunk))
-            dtypes = self._fitting.get(key)
-            if dtypes is not None and all(a.dtype is d for a, d in zip(chunk, dtypes, strict=True)):
-                # Copied first: another thread may write into an array that is given.
-                arrays = [array.copy() for array in chunk] if copy else list(chunk)
-                if all(map(values_surely_fit, specs, arrays)):
-                    return arrays
-        given = chunk[0] if len(chunk) == 1 and isinstance(chunk[0], Mapping) else chunk
-        arrays = self._form.checked_chunk(given, stream.sizes, self._graph.shortest(1))
-        if len(self._fitting) == MOST_FITTING:
-            self._fitting.clear()
-        self._fitting[stream.kind, *(array.shape for array in arrays)] = [a.dtype for a in arrays]
-        return [array.copy() for array in arrays] if copy else arrays
 
 
 def _unknown(stream: Any) -> InputError:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnn_edge.errors import StreamError
-from rnn_edge.graphs.origin import find_origin
+from rnn_edge.graphs.origin import describe_node, find_origin
 from rnn_edge.graphs.streaming.kinds import Clock, Count, Kind, Static, Timed, difference
 from rnn_edge.graphs.streaming.rows import find_merged_rows
 
@@ -380,19 +380,6 @@ class Derivation:
         shape = [1] * len(dims)
         shape[batch_axis] = -1
         return self.emit("Reshape", [self.reset, self.numbers(*shape)], like=self.reset)
-
-
-def describe_node(node: ir.Node) -> str:
-    """``LSTM encoder.rnn``: the operator, and where in the module it comes from."""
-    path = next(
-        (
-            str(value.name).rpartition(".")[0]
-            for value in node.inputs
-            if value is not None and value.is_initializer() and "." in str(value.name)
-        ),
-        "",
-    )
-    return f"{node.op_type} {path or node.name or node.outputs[0].name}"
 
 
 def _all_values(graph: ir.Graph) -> list[ir.Value]:
