@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,10 +91,32 @@ StepCall = Callable[[np.ndarray], np.ndarray]
 
 
 def _makers(core: nn.RNNBase, folder: Path) -> Iterator[tuple[str, Callable[[], StepCall]]]:
-    size = core.input_size
+    yield from _ours(core, folder)
+    states = 2 if isinstance(core, nn.LSTM) else 1
+    zeros = [torch.zeros(core.num_layers, 1, core.hidden_size) for _ in range(states)]
+    path = folder / "stock.onnx"
+    names = [f"s{n}" for n in range(states)]
+    session = export_stock(
+        Step(core), (torch.randn(1, 1, core.input_size), *zeros), path,
+        input_names=["x", *names], output_names=["y", *(f"{name}n" for name in names)],
+    )  # fmt: skip
+    yield STOCK, partial(_stock, session, zeros)
+    yield "torch", partial(_torch, core, True)
+    yield "torch, no oneDNN", partial(_torch, core, False)
+    if core.num_layers == 1:
+        yield "numpy", partial(_numpy, core, zeros)
+        if installed("jax"):
+            yield "jax", lambda: _jax(core, zeros)
+    if installed("openvino"):
+        yield "openvino", partial(_openvino, path, "f32", zeros)
+        yield "openvino bf16", partial(_openvino, path, "bf16", zeros)
+
+
+def _ours(core: nn.RNNBase, folder: Path) -> Iterator[tuple[str, Callable[[], StepCall]]]:
     bundle = rnn_edge.export(
-        Whole(core), torch.randn(2, 6, size), folder / "bundle", axes=[("batch", "sequence", None)]
-    )
+        Whole(core), torch.randn(2, 6, core.input_size), folder / "bundle",
+        axes=[("batch", "sequence", None)],
+    )  # fmt: skip
     yield PUSH, lambda: _push(rnn_edge.StreamSession(bundle))
     for engine, name in (("c", PUSH_C), ("c-int8", PUSH_C8)):
         try:
@@ -105,45 +127,28 @@ def _makers(core: nn.RNNBase, folder: Path) -> Iterator[tuple[str, Callable[[], 
         yield name, partial(_open, bundle, engine)
         alone = NATIVE if engine == "c" else NATIVE8
         yield alone, partial(_Native, bundle, engine)
-    states = 2 if isinstance(core, nn.LSTM) else 1
-    zeros = [torch.zeros(core.num_layers, 1, core.hidden_size) for _ in range(states)]
-    path = folder / "stock.onnx"
-    names = [f"s{n}" for n in range(states)]
-    session = export_stock(
-        Step(core), (torch.randn(1, 1, size), *zeros), path,
-        input_names=["x", *names], output_names=["y", *(f"{name}n" for name in names)],
-    )  # fmt: skip
 
-    def stock() -> StepCall:
-        held = [zero.numpy() for zero in zeros]
 
-        def step(x: np.ndarray) -> np.ndarray:
-            y, *held[:] = session.run(None, {"x": x, **dict(zip(names, held, strict=True))})
-            return y
+def _stock(session: Any, zeros: Sequence[Tensor]) -> StepCall:
+    names = [f"s{number}" for number in range(len(zeros))]
+    held = [zero.numpy() for zero in zeros]
 
-        return step
+    def step(x: np.ndarray) -> np.ndarray:
+        y, *held[:] = session.run(None, {"x": x, **dict(zip(names, held, strict=True))})
+        return y
 
-    yield STOCK, stock
-    yield "torch", partial(_torch, core, True)
-    yield "torch, no oneDNN", partial(_torch, core, False)
-    if core.num_layers == 1:
-        run = numpy_step(core)
+    return step
 
-        def by_numpy() -> StepCall:
-            held: Any = [tuple(zero[0].numpy() for zero in zeros)]
 
-            def step(x: np.ndarray) -> np.ndarray:
-                h, held[0] = run(x[0], held[0])
-                return h[None]
+def _numpy(core: nn.RNNBase, zeros: Sequence[Tensor]) -> StepCall:
+    run = numpy_step(core)
+    held: Any = [tuple(zero[0].numpy() for zero in zeros)]
 
-            return step
+    def step(x: np.ndarray) -> np.ndarray:
+        h, held[0] = run(x[0], held[0])
+        return h[None]
 
-        yield "numpy", by_numpy
-        if installed("jax"):
-            yield "jax", lambda: _jax(core, zeros)
-    if installed("openvino"):
-        yield "openvino", partial(_openvino, path, "f32", zeros)
-        yield "openvino bf16", partial(_openvino, path, "bf16", zeros)
+    return step
 
 
 class _Native:
