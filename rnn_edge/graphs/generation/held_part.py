@@ -10,6 +10,7 @@ from onnx_ir.passes import common
 
 from rnn_edge.contract import TensorSpec
 from rnn_edge.errors import ExportError
+from rnn_edge.graphs.reading import values_read
 from rnn_edge.graphs.streaming.shapes import infer_shapes
 from rnn_edge.graphs.streaming.stream import Stream, forget_shapes
 
@@ -51,7 +52,7 @@ def _follow(graph: ir.Graph, held: Collection[str]) -> tuple[set[ir.Node], set[i
     constants = set(graph.initializers.values())
     inside = set()
     for node in graph:
-        read = {value for value in _values_read(node) if not _is_of_body(value, graph)} - constants
+        read = {value for value in values_read(node) if not _is_of_body(value, graph)} - constants
         if not read:
             constants.update(node.outputs)
         elif read <= values:
@@ -68,22 +69,12 @@ def _is_of_body(value: ir.Value, graph: ir.Graph) -> bool:
     return value not in graph.inputs and value not in graph.initializers.values()
 
 
-def _values_read(node: ir.Node) -> list[ir.Value]:
-    values = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            body = attribute.as_graph()
-            values += list(body.outputs)
-            values += [v for inner in body.all_nodes() for v in inner.inputs if v is not None]
-    return values
-
-
 def _boundary(graph: ir.Graph, inside: set[ir.Node], values: set[ir.Value]) -> list[ir.Value]:
     """The held values that other nodes read, or that are answers, in their order."""
     found = {output: None for output in graph.outputs if output in values}
     for node in graph:
         if node not in inside:
-            found |= dict.fromkeys(value for value in _values_read(node) if value in values)
+            found |= dict.fromkeys(value for value in values_read(node) if value in values)
     return list(found)
 
 

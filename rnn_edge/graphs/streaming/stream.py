@@ -13,6 +13,7 @@ from rnn_edge.contract import AxisLimits, GraphContract, StatePair, StreamRule, 
 from rnn_edge.errors import StreamError
 from rnn_edge.graphs.cleaning import clean
 from rnn_edge.graphs.constant_fills import FoldConstantFills
+from rnn_edge.graphs.reading import values_read
 from rnn_edge.graphs.streaming.derivation import Derivation
 from rnn_edge.graphs.streaming.fixed_length import loosen
 from rnn_edge.graphs.streaming.kinds import (
@@ -174,7 +175,7 @@ def _fill_lengths(
 
 
 def _derive_node(derivation: Derivation, node: ir.Node) -> None:
-    used = [value for value in _values_read(node) if value in derivation.kinds]
+    used = [value for value in values_read(node) if value in derivation.kinds]
     if all(isinstance(derivation.kind(value), Static) for value in used):
         if node.op_type in ("Shape", "ConstantOfShape"):
             RULES[node.op_type](derivation, node)
@@ -186,15 +187,6 @@ def _derive_node(derivation: Derivation, node: ir.Node) -> None:
     if rule is None:
         derivation.refuse(f"{node.op_type} has no streaming form here")
     rule(derivation, node)
-
-
-def _values_read(node: ir.Node) -> list[ir.Value]:
-    values = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            for inner in attribute.as_graph().all_nodes():
-                values += [value for value in inner.inputs if value is not None]
-    return values
 
 
 def _settle_outputs(
@@ -273,7 +265,7 @@ def _drop_idle_states(derivation: Derivation) -> None:
 def _reaches_output(graph: ir.Graph, value: ir.Value, except_for: ir.Value) -> bool:
     reached = {value}
     for node in graph:
-        if not reached.isdisjoint(_values_read(node)):
+        if not reached.isdisjoint(values_read(node)):
             reached.update(node.outputs)
     return any(output in reached and output is not except_for for output in graph.outputs)
 
