@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -266,6 +268,37 @@ def test_a_model_in_any_form_writes_what_it_would(form: str, tmp_path: Path) -> 
         width = found["generated"].shape[1]
         assert found["generated"][row].tolist() == (written[:count] + 9 * [end])[:width]
         assert found["generated_lengths"][row] == count
+
+
+class Sliced(Places):
+    """The same, from a table that is cut to the length."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.table(tokens) + self.places.weight[: tokens.size(1)]
+        return self.head(self.core(x)[0])
+
+
+@pytest.mark.parametrize("module", [Places, Sliced])
+def test_beyond_the_last_place_a_run_fails(module: type[Core], tmp_path: Path) -> None:
+    bundle = rnn_edge.export(
+        module().eval(), (IDS,), tmp_path / "bundle", axes=[ROWS],
+        bounds={"tokens": (0, SIZE - 1)}, decoder=NextCharacterDecoder(()),
+    )  # fmt: skip
+    # In a process of its own: ONNX Runtime ends it where a GRU gets no steps.
+    code = f"""
+import numpy, rnn_edge
+session = rnn_edge.Session({str(bundle.path)!r}, graph="generate")
+feed = {{"tokens": numpy.array([[3]]), "lengths": numpy.array([1])}}
+print(session.run_named({{**feed, "max_new": 64}})["generated"].shape)
+try:
+    session.run_named({{**feed, "max_new": 66}})
+except rnn_edge.errors.InputError as error:
+    print("refused")
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100
+    )
+    assert child.stdout == "(1, 64)\nrefused\n", child.stderr
 
 
 class Shifted(Core):

@@ -157,6 +157,20 @@ def _everywhere(derivation: Derivation, node: ir.Node, truth: bool) -> ir.Value:
     return equal if truth else derivation.emit("Not", [equal])
 
 
+def places_from(
+    derivation: Derivation, begun: ir.Value, span: ir.Value, stride: int = 1
+) -> ir.Value:
+    """int64[places] from int64[1] ``begun`` on, below that and ``span``.
+
+    ONNX Runtime takes a Gather at a Range for a Slice, which gives no row beyond a table's end, and
+    ends the process where a layer gets none; a Gather at a sum is refused there.
+    """
+    zero, step = (derivation.constant(np.array(number, np.int64)) for number in (0, stride))
+    end = derivation.emit("Squeeze", [span, derivation.numbers(0)], like=span)
+    places = derivation.emit("Range", [zero, end, step], like=span)
+    return derivation.emit("Add", [places, begun], like=span)
+
+
 def derive_range(derivation: Derivation, node: ir.Node) -> None:
     """arange(length): the frames' own places."""
     start, limit, step = (items_of(derivation, value) for value in node.inputs)
@@ -194,13 +208,7 @@ def derive_range(derivation: Derivation, node: ir.Node) -> None:
         begun, span = (derivation.emit("Mul", [n, factor], like=seen) for n in (seen, span))
     shift = derivation.numbers(offset * stride + first)
     begun = derivation.emit("Add", [begun, shift], like=seen)
-    ended = derivation.emit("Add", [begun, span], like=seen)
-    ends = [
-        derivation.emit("Squeeze", [value, derivation.numbers(0)], like=seen)
-        for value in (begun, ended)
-    ]
-    stride_value = derivation.constant(np.array(stride, np.int64))
-    places = derivation.emit("Range", [*ends, stride_value], like=seen)
+    places = places_from(derivation, begun, span, stride)
     if output.dtype != ir.DataType.INT64:
         places = derivation.emit("Cast", [places], {"to": int(output.dtype)}, like=output)
     kind = Timed(0, clock, length, offset, first=first, scale=stride)

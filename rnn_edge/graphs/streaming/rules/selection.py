@@ -22,7 +22,7 @@ from rnn_edge.graphs.streaming.kinds import (
     same,
 )
 from rnn_edge.graphs.streaming.leads import lead_after
-from rnn_edge.graphs.streaming.rules.counting import items_of
+from rnn_edge.graphs.streaming.rules.counting import items_of, places_from
 from rnn_edge.graphs.streaming.rules.gathering import gather_frames
 from rnn_edge.graphs.streaming.rules.layout import refuse_lead_value
 from rnn_edge.graphs.streaming.rules.pointwise import combine_still
@@ -187,8 +187,8 @@ def _slice_table(
     axis = moving[0]
     seen = derivation.seen(clock)
     first = derivation.emit("Add", [seen, derivation.numbers(int(start[0]))], like=seen)
-    last = derivation.emit("Add", [first, clock.frames], like=seen)
-    rows = derivation.slice_frames(value, axis, first, last)
+    places = places_from(derivation, first, clock.frames)
+    rows = derivation.emit("Gather", [value, places], {"axis": axis}, like=value)
     derivation.replace(output, rows, Timed(axis, clock, end - start))
 
 
