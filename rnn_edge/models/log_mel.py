@@ -249,7 +249,7 @@ def put_on_samples(
 def _count(module: nn.Module, frames: int, width: int, reads_lengths: bool) -> int | None:
     """Frames that ``module`` gives for ``frames`` of features; None where it takes no so many."""
     lengths = (torch.tensor([frames]),) if reads_lengths else ()
-    trained = module.training
+    modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
         with torch.no_grad():
@@ -257,6 +257,7 @@ def _count(module: nn.Module, frames: int, width: int, reads_lengths: bool) -> i
     except Exception:  # noqa: BLE001 (forward() is the user's: it may raise anything)
         return None
     finally:
-        module.train(trained)
+        for part, mode in modes.items():
+            part.training = mode
     first = found[0] if isinstance(found, tuple | list) else found
     return first.shape[1] if isinstance(first, Tensor) and first.dim() == 3 else None
