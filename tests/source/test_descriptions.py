@@ -36,7 +36,7 @@ from rnn_edge.source.descriptions import (
 NET = """
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 class Heard(nn.Module):
     def __init__(self, size=6):
@@ -68,6 +68,12 @@ class Halved(Heard):
     def forward(self, x, lengths):
         rows = self.near(x.transpose(1, 2)).transpose(1, 2)
         return self.head(self.core(rows)[0]).log_softmax(2) + 0 * lengths.view(-1, 1, 1)
+
+class Packed(Heard):
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        rows, _ = pad_packed_sequence(self.core(packed)[0], batch_first=True)
+        return self.head(rows)
 
 class Likely(Heard):
     def forward(self, x, lengths):
@@ -253,6 +259,22 @@ def test_features_of_a_stream_are_those_of_the_whole_sound_in_any_chunks(
         # At the end of this sound, so many frames reach beyond it.
         assert len(right) - late <= len(found) <= len(right)
         np.testing.assert_allclose(found, right[: len(found)], atol=2e-4)
+
+
+def test_a_module_of_features_and_their_lengths_streams(place: Path) -> None:
+    shape = ["--input", "x:float32[batch,sequence,6]", "--input", "lengths:int64[batch]"]
+    bundle = export(
+        "net.py:Packed", *shape, "--front-end", "log-mel:8000,n_mels=6,window=200,hop=80"
+    )
+    sound = np.random.default_rng(2).normal(0, 0.2, (2, 2600)).astype(np.float32)
+    features = SoundFeaturesModule(SoundFeatures(8000, n_mels=6, window=200, hop=80))
+    with torch.no_grad():
+        given = features(torch.from_numpy(sound))
+        right = load("Packed")(given, torch.tensor([given.shape[1]] * 2)).numpy()
+    stream = rnn_edge.StreamSession(bundle, batch=2)
+    ends = np.cumsum([1] * 250 + [7, 80, 200, 2063])
+    found = [stream.push(part)[0] for part in np.split(sound, ends, axis=1)[:-1]]
+    np.testing.assert_allclose(np.concatenate(found, axis=1), right, atol=2e-4)
 
 
 def test_a_module_of_ids_takes_texts(place: Path) -> None:

@@ -122,7 +122,9 @@ def _read_inputs(derivation: Derivation, contract: GraphContract, axis: str) -> 
     sizes = derivation.emit("Shape", [first], like=derivation.numbers(0))
     place = derivation.numbers(timed[0].dims.index(axis))
     frames = derivation.emit("Gather", [sizes, place], {"axis": 0}, like=sizes)
-    clock = Clock(TOTALS, frames)
+    # Of what is too short for the whole graph nothing is known.
+    totals = np.maximum(TOTALS, contract.axes.get(axis, AxisLimits()).minimum)
+    clock = Clock(totals, frames)
     for spec in contract.inputs:
         value = values[spec.name]
         if spec.dims.count(axis) > 1:
@@ -130,7 +132,7 @@ def _read_inputs(derivation: Derivation, contract: GraphContract, axis: str) -> 
                 f"an input must have one axis of time, {spec} has more. Give it frame by frame."
             )
         if axis in spec.dims:
-            derivation.kinds[value] = Timed(spec.dims.index(axis), clock, TOTALS)
+            derivation.kinds[value] = Timed(spec.dims.index(axis), clock, totals)
         elif spec.lengths_of == axis:
             _fill_lengths(derivation, value, first, timed[0], clock)
         elif spec.name in contract.state_inputs:
@@ -171,7 +173,7 @@ def _fill_lengths(
     lengths.shape, lengths.type = value.shape, value.type
     value.replace_all_uses_with(lengths)
     derivation.graph.inputs.remove(value)
-    derivation.kinds[lengths] = Counted((TOTALS,))
+    derivation.kinds[lengths] = Counted((clock.total,))
 
 
 def _derive_node(derivation: Derivation, node: ir.Node) -> None:
