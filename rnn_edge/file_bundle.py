@@ -104,9 +104,11 @@ def _stream_of(draft: PipelineDraft, staging: Path) -> tuple[StreamFile | None, 
     layout = Layout.of(draft.session.contract)
     if layout.sequence is None:
         return None, {"refused": "no axis of time"}
+    # A file for one row alone has no name for the axis of rows.
+    batch = layout.batch if isinstance(layout.batch, str) else None
     try:
         found = derive_stream(
-            draft.session.path, staging / "stream", axis=layout.sequence, batch="batch"
+            draft.session.path, staging / "stream", axis=layout.sequence, batch=batch
         )
     except RnnEdgeError as error:
         return None, {"refused": str(error)}

@@ -16,8 +16,10 @@ from torch import nn
 
 from rnn_edge.contract import CharacterFrontEnd, LabelDecoder, ValueDecoder
 from rnn_edge.errors import ExportError, InputError
+from rnn_edge.file_bundle import write_file_bundle
 from rnn_edge.models.log_mel import SoundFeaturesModule
 from rnn_edge.pipeline_file import derive_pipeline
+from rnn_edge.runtime import StreamSession
 from rnn_edge.sound_features import SoundFeatures
 
 ENTRIES = ("<pad>", "<unk>", *"abc\u597d\U0001f600\n ")
@@ -216,6 +218,18 @@ def test_files_for_so_many_frames_take_sounds_of_that_length_alone(tmp_path: Pat
             continue
         right = SoundFeaturesModule(features)(torch.from_numpy(row[None])).flatten()
         np.testing.assert_allclose(answer, right, atol=1e-4)
+
+
+def test_bundles_of_files_for_one_row_stream(tmp_path: Path) -> None:
+    path = write(Form(dims=(1, "T"), lengths=False), tmp_path / "theirs.onnx")
+    axes = {"T": "sequence"}
+    how = {"front_end": FRONT_END, "decoder": LABELS, "axes": axes}
+    bundle = write_file_bundle(path, tmp_path / "bundle", **how)  # type: ignore[arg-type]
+    stream, truth = StreamSession(bundle), Read().double()
+    for count, place in enumerate([2, 3, 5, 4], 1):
+        (found,) = stream.push(np.array([[place]]))
+        text = "".join(ENTRIES[known] for known in [2, 3, 5, 4][:count])
+        np.testing.assert_allclose(np.ravel(found), truth.answer(text), atol=1e-6)
 
 
 def test_which_axis_is_rows_is_not_guessed(tmp_path: Path) -> None:
