@@ -7,6 +7,9 @@ is most of what a small export takes.
 from __future__ import annotations
 
 import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import onnx_ir as ir
@@ -45,22 +48,41 @@ def to_onnx(exported: ExportedProgram) -> torch.onnx.ONNXProgram:
         return program
     from torch.onnx._internal.exporter import _core
 
-    known = {entries[0].fx_target for entries in registry.functions.values()}
-    # Asked to take itself apart, it answers that nothing is to be done where nothing is.
-    take_apart = exported.run_decompositions
-    whole = is_translatable(exported, known)
-    exported.run_decompositions = lambda *given: _finish(exported if whole else take_apart(*given))
-    program = _core.export(
-        exported, (), None, registry=registry, dynamic_shapes=None, input_names=None,
-        output_names=None, optimize=False, opset_version=OPSET, verbose=False,
-    )  # fmt: skip
+    with _taking_apart_what_must_be(registry):
+        program = _core.export(
+            exported, (), None, registry=registry, dynamic_shapes=None, input_names=None,
+            output_names=None, optimize=False, opset_version=OPSET, verbose=False,
+        )  # fmt: skip
     _keep_types(program.model, exported)
     return program
 
 
-def _finish(exported: ExportedProgram) -> ExportedProgram:
-    rewrite_size_arithmetic(exported.graph_module)
-    return exported
+@contextmanager
+def _taking_apart_what_must_be(registry: Any) -> Iterator[None]:
+    """Let torch.onnx take programs apart only where an operator has no translation.
+
+    It builds a table of all that torch knows to take apart at each export, which is a quarter of
+    what that of a small model takes. Programs of other threads are left to it.
+    """
+    from torch.onnx._internal.exporter import _fx_passes
+
+    usual = _fx_passes.decompose_with_registry
+    known = {entries[0].fx_target for entries in registry.functions.values()}
+
+    own = threading.get_ident()
+
+    def take_apart(program: ExportedProgram, registry: Any) -> ExportedProgram:
+        if threading.get_ident() != own:
+            return usual(program, registry)
+        whole = program if is_translatable(program, known) else usual(program, registry)
+        rewrite_size_arithmetic(whole.graph_module)
+        return whole
+
+    _fx_passes.decompose_with_registry = take_apart  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        _fx_passes.decompose_with_registry = usual
 
 
 def _keep_types(model: ir.Model, exported: ExportedProgram) -> None:
@@ -88,13 +110,14 @@ def _keep_types(model: ir.Model, exported: ExportedProgram) -> None:
 def _registry() -> Any:
     """The table, ours included; None where this torch keeps it elsewhere."""
     try:
-        from torch.onnx._internal.exporter import _constants, _core, _registration
+        from torch.onnx._internal.exporter import _constants, _core, _fx_passes, _registration
 
         registry = _registration.ONNXRegistry.from_torchlib(
             opset_version=max(OPSET, _constants.TORCHLIB_OPSET)
         )
         for operator, translation in TRANSLATIONS.items():
             registry.register_op(operator, translation, is_complex=False)
+        called = (_core.export, _fx_passes.decompose_with_registry)
     except (ImportError, AttributeError, TypeError):
         return None
-    return registry if callable(_core.export) else None
+    return registry if all(map(callable, called)) else None
