@@ -84,6 +84,15 @@ def test_several_rows_have_the_steps_of_each(bundle_of: BundleOf, tmp_path: Path
     assert found == [{"tags": tags} for tags in (right[0], [], *right[1:])]
 
 
+@pytest.mark.parametrize("given", [["run"], ["run", "a", "b"], ["toString"], []])
+def test_a_call_that_is_none_shows_how(
+    bundle_of: BundleOf, tmp_path: Path, given: list[str]
+) -> None:
+    folder = node_program(bundle_of("forecast"), tmp_path / "node")
+    child = subprocess.run([*NODE, *given], cwd=folder, capture_output=True, check=False)
+    assert (child.returncode, child.stdout[:19]) == (2, b"usage: node main.js")
+
+
 def test_wrong_golden_data_are_found(bundle_of: BundleOf, tmp_path: Path) -> None:
     folder = node_program(bundle_of("forecast"), tmp_path / "node")
     programs.spoil_golden_data(folder / "bundle", "stream/test_data_set_3/output_0.pb")
