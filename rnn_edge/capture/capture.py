@@ -18,6 +18,7 @@ from torch import nn
 
 from rnn_edge.capture.arguments import Arguments, read_arguments
 from rnn_edge.capture.attributes import find_changed_buffers, refuse_kept_state
+from rnn_edge.capture.chance import refuse_chance, tell_chance
 from rnn_edge.capture.naming import name_everything, tell_owners
 from rnn_edge.capture.program import Program, trace
 from rnn_edge.capture.registry import to_onnx
@@ -76,7 +77,14 @@ def capture(
     arguments = read_arguments(module, args, kwargs, axes)
     with evaluating(module), torch.no_grad():
         arguments = find_kept_state(module, arguments)
-        program = trace(module, arguments, joins_at_one=joins_at_one, near=near)
+        refuse_chance(module, arguments)
+        try:
+            program = trace(module, arguments, joins_at_one=joins_at_one, near=near)
+        except ExportError as error:
+            chance = tell_chance(module, arguments)
+            if chance is None:
+                raise
+            raise chance from error
         refuse_relations(program.exported, program.symbols)
         refuse_kept_state(
             name.removeprefix(FlatForward.PREFIX) for name in find_changed_buffers(program.exported)
