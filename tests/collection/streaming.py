@@ -138,7 +138,6 @@ REFUSED = {
     **dict.fromkeys(_LAST_STEP, "brings a result of the whole sequence to every step"),
     "layers-MirroredRows": "which rows of a state are of one sequence must be known",
     "packing-DroppedOddStep": "its rows end before the sequence does",
-    "packing-LengthsOneByOne": "takes sizes that are not known",
     "packing-ReversedRows": "looks at the whole sequence",
     "packing-LongestOfList": "where it starts and ends is computed from values",
     "packing-FullOrNot": "how much it pads must be known",
