@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rnn_edge.errors import InputError
+from rnn_edge.near_names import suggest
 from rnn_edge.sound_constants import (
     MEL_SCALES,
     WINDOWS,
@@ -24,6 +25,7 @@ from rnn_edge.sound_constants import (
 )
 
 LOG_MEL, MFCC, SPECTRUM = "log-mel", "mfcc", "spectrogram"
+_KINDS = (LOG_MEL, MFCC, SPECTRUM)
 # Other kinds of front ends that a person names.
 BYTES, SAMPLES, SERIES = "bytes", "samples", "series"
 NONE, ZEROS, REFLECT = "none", "zeros", "reflect"
@@ -42,11 +44,12 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "cmvn": (NONE, MEAN, ALL),
 }
 _WHOLE = (
-    "n_mels", "window", "hop", "n_fft", "padding", "n_mfcc", "lifter", "power", "remove_dc",
+    "rate", "n_mels", "window", "hop", "n_fft", "padding", "n_mfcc", "lifter", "power", "remove_dc",
     "deltas",
 )  # fmt: skip
 _COEFFICIENTS = "n_mfcc"
-_POSITIVE = ("n_mels", "window", "hop", "n_fft", "n_mfcc")
+_POSITIVE = ("rate", "n_mels", "window", "hop", "n_fft", "n_mfcc")
+_NOT_NEGATIVE = ("padding", "lifter")
 _ALONE = {SPECTRUM: {"n_mels", "low", "high", "mel_scale", "norm", "n_mfcc", "lifter"}}
 _ALONE[LOG_MEL] = {"n_mfcc", "lifter"}
 # No deviation is less; of logarithms that stay the same over a row, rounding leaves more.
@@ -231,31 +234,43 @@ def read_sound_features(text: str) -> SoundFeatures:
     options: dict[str, Any] = {_COEFFICIENTS: 13} if kind == MFCC else {}
     if kind == SPECTRUM:
         options["n_mels"] = None
-    known = {field.name for field in fields(SoundFeatures)} - {"rate", *_ALONE.get(kind, ())}
-    try:
-        for pair in pairs:
-            name, _, value = pair.partition("=")
-            if name not in known:
-                raise ValueError
-            options[name] = _read(name, value)
-        amounts = [options[name] for name in _POSITIVE if options.get(name) is not None]
-        more = [1 + options.get(name, 0) for name in ("padding", "lifter")]
-        if kind not in (LOG_MEL, MFCC, SPECTRUM) or min(int(rate), *amounts, *more) < 1:
-            raise ValueError
-    except ValueError:
+    if kind not in _KINDS:
         raise InputError(
-            f"a front end must be {BYTES}, {SAMPLES}:RATE, {SERIES}:FILE, or {LOG_MEL}:RATE, "
-            f"{MFCC}:RATE or {SPECTRUM}:RATE with "
-            f"{', '.join(sorted(known))}, such as "
-            f"log-mel:16000,n_mels=40,window=400,hop=160, got {text!r}. Correct it."
-        ) from None
-    return SoundFeatures(int(rate), **options)
+            f"a front end must be {BYTES}, {SAMPLES}:RATE, {SERIES}:FILE, or {', '.join(_KINDS)} "
+            f"with a rate, such as log-mel:16000,n_mels=40,window=400,hop=160, got {text!r}."
+            + (suggest(kind, (BYTES, SAMPLES, SERIES, *_KINDS)) or " Correct it.")
+        )
+    known = {field.name for field in fields(SoundFeatures)} - {"rate", *_ALONE.get(kind, ())}
+    for place, pair in enumerate([f"rate={rate}", *pairs]):
+        name, _, value = pair.partition("=")
+        if place and name not in known:
+            raise InputError(
+                f"options of {kind} must be among {', '.join(sorted(known))}, got {name!r}."
+                + (suggest(name, known) or " Correct it.")
+            )
+        try:
+            options[name] = _read(name, value)
+        except ValueError:
+            raise InputError(
+                f"{name} of {kind} must be {_told(name)}, got {value!r}. Correct it."
+            ) from None
+    return SoundFeatures(**options)
 
 
 def _read(name: str, value: str) -> Any:
     if name in _WORDS:
         return value
     number = int(value) if name in _WHOLE else float(value)
-    if not math.isfinite(number):
+    if not math.isfinite(number) or number < _least(name):
         raise ValueError
     return number
+
+
+def _told(name: str) -> str:
+    kind = "a whole number" if name in _WHOLE else "a number"
+    least = _least(name)
+    return kind if least == -math.inf else f"{kind} of at least {least:g}"
+
+
+def _least(name: str) -> float:
+    return 1 if name in _POSITIVE else 0 if name in _NOT_NEGATIVE else -math.inf

@@ -17,7 +17,14 @@ LEVELS: list[set[str]] = [
     {
         *("errors", "version", "extras", "contract", "kinds", "folder", "bundle", "bundle_readme"),
         *("text_file", "idx_file", "vocabulary", "drawing", "fonts", "code_line", "rendering"),
-        *("abc_notation", "sound_features", "sound_constants", "frame_counts", "scales"),
+        *(
+            "abc_notation",
+            "near_names",
+            "sound_features",
+            "sound_constants",
+            "frame_counts",
+            "scales",
+        ),
     },
     {"c99"},
     {"runtime"},

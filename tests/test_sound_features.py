@@ -202,10 +202,15 @@ def test_silence_has_features_too() -> None:
         ("log-mel:8000,center=middle", "center must be one of none, zeros, reflect, got middle"),
         ("log-mel:8000,power=3", "power must be 1 or 2"),
         ("log-mel:8000,center=zeros,padding=3", "padding must be 0 with center"),
-        ("log-mel:8000,mean=nan", "a front end must be"),
+        ("log-mel:8000,mean=nan", "mean of log-mel must be a number, got 'nan'"),
+        ("log-mel:8000,n_mel=40", "got 'n_mel'. Did you mean n_mels"),
+        ("log-mel:8000,rate=9", "options of log-mel must be among"),
+        ("log-mel:8000,hop=0", "hop of log-mel must be a whole number of at least 1, got '0'"),
+        ("log-mel:8k", "rate of log-mel must be a whole number of at least 1, got '8k'"),
+        ("log-mell:8000", "Did you mean log-mel"),
         ("log-mel:8000,floor=0", "floor must be above 0"),
-        ("spectrogram:8000,n_mels=4", "a front end must be"),
-        ("log-mel:8000,lifter=22", "a front end must be"),
+        ("spectrogram:8000,n_mels=4", "got 'n_mels'"),
+        ("log-mel:8000,lifter=22", "got 'lifter'"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(told: str, match: str) -> None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 import click
 
-
-def suggest(given: str, known: Iterable[str]) -> str:
-    """`` Did you mean NAME?``; empty where none of ``known`` comes close to ``given``."""
-    close = get_close_matches(given, list(known))
-    return f" Did you mean {' or '.join(close)}?" if close else ""
+from rnn_edge.near_names import suggest as suggest
 
 
 class SuggestingGroup(click.Group):
